@@ -1,0 +1,1 @@
+"""PAM Studio's Label Studio side."""

@@ -1,0 +1,51 @@
+"""All settings, in one typed table. Nothing else reads the environment.
+
+Each row is an environment variable (`PAM_STUDIO_` and the name in capitals, unless the row says otherwise), a line of
+the README's table, and where it makes sense an option of `pam-studio serve`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+
+
+def _as_the_field_knows_it(name: str) -> AliasChoices:
+    return AliasChoices(name, name.lower())
+
+
+class Settings(BaseSettings):
+    """The configuration of one backend."""
+
+    model_config = SettingsConfigDict(env_prefix="PAM_STUDIO_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address the backend listens on.")
+    port: int = Field(9090, ge=1, le=65535, description="Port the backend listens on.")
+    data_dir: Path = Field(Path("data"), description="Folder of the ledger; created when missing.")
+    model: str = Field("nano", description="`nano`, or the folder of a checkpoint in PAM Studio's format.")
+    device: str = Field("cpu", description="Where the model runs: `cpu`, `cuda`, `cuda:1`, `mps`.")
+    threads: int = Field(1, ge=1, description="CPU threads of the model. More can be slower on a busy machine.")
+    label_studio_url: str | None = Field(
+        None,
+        validation_alias=_as_the_field_knows_it("LABEL_STUDIO_URL"),
+        description="Label Studio's address as the backend reaches it; by default what Label Studio says of itself in `/setup`.",
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=_as_the_field_knows_it("LABEL_STUDIO_API_KEY"),
+        description="Legacy token or Personal Access Token; sent to `LABEL_STUDIO_URL` only. By default the legacy token that Label Studio hands over in `/setup`.",
+    )
+    basic_auth_user: str | None = Field(None, description="User name that clients must give (HTTP Basic); off when empty.")
+    basic_auth_password: SecretStr | None = Field(None, description="Password to `basic_auth_user`.")
+    max_request_bytes: int = Field(64 * MIB, ge=1024, description="Largest request body.")
+    max_image_bytes: int = Field(100 * MIB, ge=1024, description="Largest image file.")
+    max_image_pixels: int = Field(100_000_000, ge=1, description="Largest image, in pixels.")
+    image_timeout: float = Field(30.0, gt=0, description="Seconds that fetching one image may take.")
+    cache_bytes: int = Field(512 * MIB, ge=0, description="Memory for encoded images, kept by content.")
+    predict_timeout: float = Field(90.0, gt=0, description="Seconds a click may wait for its turn (Label Studio gives up after 100).")
+    polygon_tolerance: float = Field(1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge.")
+    log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
