@@ -1,0 +1,137 @@
+"""Makes `.venv`: everything PAM Studio, its demo and its tests need, in the versions of constraints.txt.
+
+Run by `make setup` with the system's Python, so it uses the standard library only, and nothing newer than Python 3.7
+until it has said which Python it wants. Run again at any time: it does nothing when nothing changed, and goes on
+where it was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / ".complete"
+CONSTRAINTS = ROOT / "constraints.txt"
+STEPS = 4
+
+
+def main() -> None:
+    use_a_suitable_python()
+    if STAMP.is_file() and STAMP.read_text() == fingerprint():
+        print("setup: .venv is ready")
+        return
+    make_environment()
+    STAMP.unlink(missing_ok=True)
+    forget_half_installed_packages()
+    install_torch()
+    install_dependencies()
+    install_project()
+    STAMP.write_text(fingerprint() or "")
+    print("setup: .venv is ready", flush=True)
+
+
+def use_a_suitable_python() -> None:
+    """Go on in a Python that the pinned packages exist for, if this one is not."""
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        other = shutil.which(f"python3.{minor}")
+        if other and subprocess.run([other, "-c", ""], capture_output=True).returncode == 0:
+            os.execv(other, [other, *sys.argv])
+    fail(
+        f"Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} is needed, and {sys.executable} is "
+        f"{sys.version_info[0]}.{sys.version_info[1]}: install one, then run `make setup PYTHON=python3.11`"
+    )
+
+
+def fingerprint() -> str | None:
+    """Changes with what should be installed, and with the Python that it is installed for; None without a .venv."""
+    version = run_quietly(PYTHON, "-c", "import sys; print(sys.version)")
+    if version is None:
+        return None
+    parts = [(ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), version.encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def make_environment() -> None:
+    step(1, f"environment .venv, Python {sys.version_info[0]}.{sys.version_info[1]}")
+    if run_quietly(PYTHON, "-m", "pip", "--version") is not None:
+        return
+    try:
+        import ensurepip  # noqa: F401
+    except ImportError:
+        fail("this Python cannot make environments: on Debian or Ubuntu, `sudo apt install python3-venv`, then rerun")
+    if subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)]).returncode != 0:
+        fail(f"{VENV} could not be made: the reason stands above; put it right and rerun")
+
+
+def forget_half_installed_packages() -> None:
+    """Let pip install again what a killed run left without its INSTALLER file, which pip writes last."""
+    for record in VENV.glob("lib/python*/site-packages/*.dist-info"):
+        if not (record / "INSTALLER").is_file():
+            shutil.rmtree(record)
+
+
+def install_torch() -> None:
+    index = os.environ.get("TORCH_INDEX_URL")
+    step(2, "torch" + (" (from TORCH_INDEX_URL)" if index else ""))
+    pip("torch", *(["--index-url", index] if index else []))
+
+
+def install_dependencies() -> None:
+    """All but sam2, which would bring torchvision: useless here, and broken beside a CPU build of torch."""
+    step(3, "Label Studio, transformers and the other packages (some 200)")
+    import tomllib  # Python 3.11, which is certain here
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["demo"], *extras["test"], "hydra-core", "iopath", "tqdm"]
+    pip("setuptools", "wheel", *(name for name in wanted if not name.startswith(("sam2", "pam-studio"))))
+
+
+def install_project() -> None:
+    """sam2 is built here: without isolation, so that the build uses the torch of step 2 and not one more."""
+    step(4, "sam2 and PAM Studio")
+    os.environ["SAM2_BUILD_CUDA"] = "0"
+    pip("--no-deps", "--no-build-isolation", "sam2", "--editable", str(ROOT))
+
+
+def pip(*arguments: str) -> None:
+    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--constraint", str(CONSTRAINTS)]
+    if subprocess.run([*command, *arguments]).returncode != 0:
+        fail(
+            "pip could not install that: the reason stands above. Without a network, connect it (or point pip at a "
+            "mirror); then rerun, it goes on from here"
+        )
+
+
+def run_quietly(*command: object) -> str | None:
+    """What a command prints, or None where it cannot be run or fails."""
+    try:
+        result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    except OSError:
+        return None
+    return result.stdout if result.returncode == 0 else None
+
+
+def step(number: int, what: str) -> None:
+    print(f"setup: [{number}/{STEPS}] {what}", flush=True)
+
+
+def fail(message: str) -> None:
+    sys.exit(f"setup: {message}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nsetup: stopped; a rerun goes on from here")
