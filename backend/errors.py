@@ -53,3 +53,9 @@ class ExportError(BackendError):
     """An export that cannot be made."""
 
     status, code = 500, "export_failed"
+
+
+class LedgerError(BackendError):
+    """The ledger cannot be opened, read or written."""
+
+    status, code = 503, "ledger_unavailable"

@@ -1,0 +1,56 @@
+"""What the model answered to one prompt, as it is kept until the annotator's correction comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from model.prompt import Box, Point
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One suggested region and how it came about.
+
+    region_id:     the id that Label Studio carries from the suggestion to its correction.
+    points, box:   the prompt, in pixels of the upright image.
+    mask_rle:      `counts` of the mask's COCO RLE, whose size is [height, width].
+    score:         predicted IoU of the mask, 0..1.
+    word_scores:   field to mean token probability, 0..1.
+    image_sha256:  of the image file's bytes.
+    seconds:       from request to answer.
+    """
+
+    region_id: str
+    project_id: int
+    task_id: int
+    points: tuple[Point, ...]
+    box: Box | None
+    mask_rle: str
+    height: int
+    width: int
+    category: str
+    explanation: str
+    caption: str
+    score: float
+    word_scores: Mapping[str, float]
+    model_version: str
+    image_address: str
+    image_sha256: str
+    seconds: float
+    created_at: datetime
+
+    def to_json(self) -> str:
+        """All fields, as one line of ASCII."""
+        return json.dumps(asdict(self) | {"created_at": self.created_at.isoformat()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Suggestion:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        fields["points"] = tuple(Point(*point) for point in fields["points"])
+        fields["box"] = fields["box"] and Box(*fields["box"])
+        fields["created_at"] = datetime.fromisoformat(fields["created_at"])
+        return cls(**fields)
