@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+
+from backend.errors import ConfigError
+
+MAX_CONFIG_BYTES = 2 << 20
+"""Longest labelling config; a taxonomy of 20 000 entries stays under it."""
+
+MAX_TAXONOMY_DEPTH = 100
+
+_PROMPT_TYPES = ("keypointlabels", "rectanglelabels", "brushlabels", "keypoint", "rectangle", "brush")
+_OUTPUT_TYPES = ("brushlabels", "brush", "polygonlabels", "polygon", "rectanglelabels", "rectangle")
+_FIELD_TYPES: Mapping[str, tuple[str, ...]] = {
+    "category": ("textarea", "choices", "taxonomy"),
+    "explanation": ("textarea",),
+    "caption": ("textarea",),
+}
+_FIELD_NAMES: tuple[Mapping[str, str], ...] = (
+    {"category": "category", "explanation": "explanation", "caption": "caption"},
+    {
+        "category": ".*(category|class|label).*",
+        "explanation": ".*(explan|definition).*",
+        "caption": ".*(caption|descri).*",
+    },
+)
+"""What the tag of a field is called: exactly, or else so that it sounds right."""
 
 
 @dataclass(frozen=True)
 class Control:
     """A tag that draws regions.
 
-    type: as in Label Studio results: "keypointlabels", "rectanglelabels", "brushlabels", "brush" or "polygonlabels".
+    type:   as in Label Studio results: the tag's name in lower case, such as "keypointlabels" or "brush".
+    labels: what its regions may be called, empty for a tag without labels of its own, such as Brush.
     """
 
     name: str
@@ -26,11 +56,13 @@ class WordField:
 
     kind:    "textarea", "choices", "taxonomy", or "label" when the category is the label of the mask itself.
     options: what may be said, empty for "textarea"; a path from the root for "taxonomy", else of length one.
+    shown:   what each option is called on the screen; it differs from the option where the tag gives it an alias.
     """
 
     name: str
     kind: Literal["textarea", "choices", "taxonomy", "label"]
     options: tuple[tuple[str, ...], ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,3 +81,181 @@ class LabelingConfig:
     prompts: tuple[Control, ...]
     output: Control
     words: Mapping[str, WordField]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tag:
+    """One element; Label Studio reads names of tags and attributes in any case, so they are kept in lower case."""
+
+    type: str
+    attributes: Mapping[str, str]
+    element: Element
+
+    @property
+    def name(self) -> str:
+        return self.attributes.get("name", "")
+
+    def is_on(self, attribute: str) -> bool:
+        return self.attributes.get(attribute, "").lower() == "true"
+
+    def points_to(self, name: str) -> bool:
+        return name in (part.strip() for part in self.attributes.get("toname", "").split(","))
+
+    def children(self, type: str) -> list[_Tag]:
+        return [child for child in map(_tag, self.element) if child.type == type]
+
+
+def parse(xml: str) -> LabelingConfig:
+    """What PAM Studio needs to know of a labelling config.
+
+    Raises ConfigError for XML that cannot be read, and for a config that lacks the image, a smart tool to point with,
+    or a tag to answer masks with: it names the tag and shows a line to add. Tags for words are optional.
+    """
+    tags = _read(xml)
+    image = _find_image(tags)
+    controls = [tag for tag in tags if tag.name and tag.points_to(image.name)]
+    prompts = _find_prompts(controls, image.name)
+    output = _find_output(controls, image.name)
+    return LabelingConfig(
+        image=image.name,
+        data_key=image.attributes["value"].removeprefix("$"),
+        prompts=tuple(map(_control, prompts)),
+        output=_control(output),
+        words=_find_words(controls, output),
+    )
+
+
+def _read(xml: str) -> list[_Tag]:
+    if not xml.strip():
+        raise ConfigError("the labelling config is empty: set one under Settings > Labeling Interface")
+    size = len(xml.encode("utf-8", "surrogatepass"))
+    if size > MAX_CONFIG_BYTES:
+        raise ConfigError(f"the labelling config has {size} bytes, more than the {MAX_CONFIG_BYTES} that are read")
+    try:
+        root = ElementTree.fromstring(xml, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise ConfigError("the labelling config declares a DTD or entities: take them out") from error
+    except (ParseError, UnicodeError, ValueError) as error:
+        raise ConfigError(f"the labelling config is not well-formed XML: {error}") from error
+    return [_tag(element) for element in root.iter() if isinstance(element.tag, str)]
+
+
+def _tag(element: Element) -> _Tag:
+    attributes = {key.lower(): value.strip() for key, value in element.attrib.items()}
+    return _Tag(str(element.tag).lower(), attributes, element)
+
+
+def _find_image(tags: list[_Tag]) -> _Tag:
+    """The first image that a smart tool points to, else the first image."""
+    images = [tag for tag in tags if tag.type == "image"]
+    if not images:
+        others = sorted({tag.element.tag for tag in tags if tag.attributes.get("value", "").startswith("$")})
+        shows = f" (it shows {', '.join(others)})" if others else ""
+        raise ConfigError(
+            f'the labelling config has no Image tag{shows}: add <Image name="image" value="$image"/>',
+            code="no_image_tag",
+        )
+    smart = [tag for tag in tags if tag.type in _PROMPT_TYPES and tag.is_on("smart")]
+    image = next((image for image in images if any(tag.points_to(image.name) for tag in smart)), images[0])
+    value = image.attributes.get("value", "")
+    if not image.name or not value.startswith("$") or not value[1:]:
+        raise ConfigError(
+            f"the Image tag needs a name and, as its value, the key of the task's data that holds the image's address; "
+            f'it has name="{image.name}" value="{value}": make it <Image name="image" value="$image"/>',
+            code="no_image_tag",
+        )
+    return image
+
+
+def _find_prompts(controls: list[_Tag], image: str) -> list[_Tag]:
+    tools = [tag for tag in controls if tag.type in _PROMPT_TYPES]
+    prompts = [tag for tag in tools if tag.is_on("smart")]
+    if not prompts:
+        remedy = (
+            f'add smart="true" to <{tools[0].element.tag} name="{tools[0].name}">'
+            if tools
+            else f'add <KeyPointLabels name="point" toName="{image}" smart="true" smartOnly="true">'
+            '<Label value="Object"/></KeyPointLabels>'
+        )
+        raise ConfigError(f'the labelling config has no smart tool for image "{image}": {remedy}', code="no_prompt_tag")
+    return prompts
+
+
+def _find_output(controls: list[_Tag], image: str) -> _Tag:
+    """Of the best type there is, the tag that is not itself a smart tool, if one is not."""
+
+    def rank(tag: _Tag) -> tuple[bool, int, bool]:
+        prompt_only = tag.type.startswith("rectangle") and tag.is_on("smartonly")
+        return prompt_only, _OUTPUT_TYPES.index(tag.type), tag.is_on("smart")
+
+    outputs = sorted((tag for tag in controls if tag.type in _OUTPUT_TYPES), key=rank)
+    if not outputs:
+        raise ConfigError(
+            f'the labelling config has no tag to answer masks with for image "{image}": add '
+            f'<BrushLabels name="region" toName="{image}"><Label value="Object"/></BrushLabels>',
+            code="no_mask_tag",
+        )
+    return outputs[0]
+
+
+def _find_words(controls: list[_Tag], output: _Tag) -> dict[str, WordField]:
+    fields = [tag for tag in controls if tag.is_on("perregion")]
+    words: dict[str, WordField] = {}
+    for names in _FIELD_NAMES:  # exact names of all fields first, so that no field takes another's tag
+        for field in [field for field in _FIELD_TYPES if field not in words]:
+            found = next((tag for tag in fields if _is_called(tag, names[field], _FIELD_TYPES[field])), None)
+            if found is not None:
+                fields.remove(found)
+                words[field] = _word_field(found)
+    if "category" not in words:
+        labelled = (tag for tag in (output, *controls) if tag is output or tag.type == "labels")
+        several = next((tag for tag in labelled if len(_labels(tag)) > 1), None)
+        if several is not None:
+            words["category"] = _closed(several, "label", (((label,), shown) for label, shown in _labels(several)))
+    return {field: words[field] for field in _FIELD_TYPES if field in words}
+
+
+def _is_called(tag: _Tag, name: str, types: tuple[str, ...]) -> bool:
+    return tag.type in types and re.fullmatch(name, tag.name.lower()) is not None
+
+
+def _word_field(tag: _Tag) -> WordField:
+    if tag.type == "choices":
+        return _closed(tag, "choices", ((path[-1:], shown) for path, shown in _paths(tag)))
+    if tag.type == "taxonomy":
+        return _closed(tag, "taxonomy", _paths(tag, leaves_only=tag.is_on("leafsonly")))
+    return WordField(tag.name, "textarea")
+
+
+def _closed(
+    tag: _Tag, kind: Literal["choices", "taxonomy", "label"], options: Iterable[tuple[tuple[str, ...], str]]
+) -> WordField:
+    written, shown = zip(*options, strict=True) if (options := list(options)) else ((), ())
+    return WordField(tag.name, kind, written, shown)
+
+
+def _paths(tag: _Tag, leaves_only: bool = False) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path from the root and name on the screen of each Choice under `tag`, in the order of the config."""
+    stack: list[tuple[_Tag, tuple[str, ...]]] = [(tag, ())]
+    while stack:
+        node, path = stack.pop()
+        if len(path) > MAX_TAXONOMY_DEPTH:
+            raise ConfigError(f'tag "{tag.name}" nests its choices deeper than the {MAX_TAXONOMY_DEPTH} that are read')
+        below = node.children("choice")
+        if path and not (below and leaves_only):
+            yield path, node.attributes.get("value", "")
+        stack.extend((child, (*path, _written(child))) for child in reversed(below))
+
+
+def _labels(tag: _Tag) -> list[tuple[str, str]]:
+    """Each Label of `tag`: as it is written into results, and as it is shown."""
+    shown = ((label, label.attributes.get("value", "")) for label in tag.children("label"))
+    return [(_written(label), value) for label, value in shown if value]
+
+
+def _written(option: _Tag) -> str:
+    return option.attributes.get("alias") or option.attributes.get("value", "")
+
+
+def _control(tag: _Tag) -> Control:
+    return Control(tag.name, tag.type, tuple(label for label, _ in _labels(tag)), tag.is_on("smart"))
