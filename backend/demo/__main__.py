@@ -1,0 +1,68 @@
+"""The command line of the demo: `python -m backend.demo`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.demo.running import Demo, running
+from backend.demo.servers import DemoError
+from backend.demo.studio import EMAIL, PASSWORD, TITLE
+
+READY = """
+{title} is ready:  {url}/projects/{project}/data
+  login {email}   password {password}
+
+  1. Open a photograph and switch on Auto-Annotation, below the picture.
+  2. Press the smart tool, the last one of the tool bar, choose its label, and click an object.
+  3. Click again, or Alt+click what is too much, until the mask fits; accept it, mend the words, press Submit.
+
+  PAM Studio  {backend}   Logs  {logs}
+  Ctrl-C stops both; the work stays in {data_dir}.
+"""
+
+
+def demo(
+    port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
+    backend_port: Annotated[int, typer.Option(help="Port of PAM Studio.")] = 9090,
+    data_dir: Annotated[Path, typer.Option(help="Folder that keeps the work, the logs and the token.")] = Path(".demo"),
+) -> None:
+    """Start Label Studio and PAM Studio with a project of photographs, until Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with running(data_dir, port, backend_port, _say) as started:
+            _say(_ready(started, data_dir))
+            while True:
+                time.sleep(0.5)
+                started.check_alive()
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _say("\ndemo: both are stopped")
+
+
+def _ready(started: Demo, data_dir: Path) -> str:
+    return READY.format(
+        title=TITLE,
+        url=started.label_studio.url,
+        project=started.project,
+        email=EMAIL,
+        password=PASSWORD,
+        backend=started.backend.url,
+        logs=f"{data_dir}/logs/",
+        data_dir=data_dir,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(demo)
