@@ -1,0 +1,87 @@
+"""The training loop that both stages share: schedule by steps, moving average, exact resumption."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP, WARM_UP = 1e-3, 0.05, 0.995, 1.0, 0.03
+SAVE_EVERY, SHOW_EVERY = 250, 50
+
+console = Console()
+
+Loss = Callable[[nn.Module, object, int], tuple[Tensor, dict[str, float]]]
+
+
+def train(stage: nn.Module, batches: Callable[[int], Iterable], loss: Loss, steps: int, state: Path) -> list[dict]:
+    """Train `stage` in place for `steps` steps; afterwards it holds the moving average of its weights.
+
+    batches: gives the batches from a step on. loss: (stage, batch, step) to the loss and the figures to show.
+    state:   where progress is kept; a run that was killed goes on from there and ends the same.
+    Returns the history, one row for each SHOW_EVERY steps.
+    """
+    average = AveragedModel(stage, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
+    optimizer = torch.optim.AdamW(
+        [p for p in stage.parameters() if p.requires_grad],
+        LEARNING_RATE,
+        betas=(0.9, 0.98),
+        weight_decay=WEIGHT_DECAY,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    start, history = 0, []
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        stage.load_state_dict(saved["stage"])
+        average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        start, history = saved["step"], saved["history"]
+        console.print(f"going on from step {start} of {steps}")
+    shown: dict[str, float] = {}
+    for step, batch in enumerate(batches(start), start):
+        value, figures = loss(stage, batch, step)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(stage.parameters(), CLIP)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(stage)
+        shown = {k: figures[k] if not shown else 0.95 * shown[k] + 0.05 * figures[k] for k in figures}
+        if (step + 1) % SHOW_EVERY == 0 or step + 1 == steps:
+            history.append({"step": step + 1, **shown})
+            console.print(f"step {step + 1}/{steps} " + " ".join(f"{k} {v:.3f}" for k, v in shown.items()))
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+            _keep(state, step + 1, stage, average, optimizer, schedule, history)
+    stage.load_state_dict(average.module.state_dict())
+    return history
+
+
+def _rate(step: int, steps: int) -> float:
+    warm = max(1, int(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _keep(state: Path, step: int, stage, average, optimizer, schedule, history: list[dict]) -> None:
+    state.parent.mkdir(parents=True, exist_ok=True)
+    half = state.with_suffix(".tmp")
+    torch.save(
+        {
+            "step": step,
+            "stage": stage.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "history": history,
+        },
+        half,
+    )
+    os.replace(half, state)
