@@ -16,7 +16,7 @@ _LARGEST_ID = 2**63 - 1
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A value and its path, such as `tasks[0].data`; each reader raises RequestError when another thing stands there."""
+    """A value and its path, such as `tasks[0].data`; its readers raise RequestError when another thing stands there."""
 
     value: Any
     path: str = ""

@@ -207,11 +207,8 @@ def _find_words(controls: list[_Tag], output: _Tag) -> dict[str, WordField]:
             if found is not None:
                 fields.remove(found)
                 words[field] = _word_field(found)
-    if "category" not in words:
-        labelled = (tag for tag in (output, *controls) if tag is output or tag.type == "labels")
-        several = next((tag for tag in labelled if len(_labels(tag)) > 1), None)
-        if several is not None:
-            words["category"] = _closed(several, "label", (((label,), shown) for label, shown in _labels(several)))
+    if "category" not in words and len(_labels(output)) > 1:
+        words["category"] = _closed(output, "label", (((label,), shown) for label, shown in _labels(output)))
     return {field: words[field] for field in _FIELD_TYPES if field in words}
 
 

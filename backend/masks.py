@@ -6,6 +6,7 @@ left corner of the top left pixel, whose centre therefore is (0.5, 0.5).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -92,6 +93,17 @@ def to_polygons(mask: np.ndarray, tolerance: float) -> list[np.ndarray]:
     return [ring for _, ring in rings]
 
 
+def to_one_polygon(mask: np.ndarray, tolerance: float) -> np.ndarray:
+    """All of `mask` as one closed ring, float (N, 2): its parts joined by seams, largest first; see `to_polygons`.
+
+    For formats that keep one ring for one object. Raises MaskError when `mask` is empty.
+    """
+    polygons = to_polygons(mask, tolerance)
+    if not polygons:
+        raise MaskError("the mask is empty: it has no outline")
+    return functools.reduce(_with_seam, polygons)
+
+
 def from_polygons(polygons: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:
     """The mask of every pixel whose centre lies in one of `polygons` (each float (N, 2), N >= 3; even-odd rule).
 
@@ -133,7 +145,7 @@ def _ring(part: np.ndarray, tolerance: float) -> np.ndarray:
     for hole in holes:
         simpler = _simplified(hole, tolerance)
         if len(simpler) >= 3:
-            ring = _cut_open(ring, simpler)
+            ring = _with_seam(ring, simpler)
     return ring
 
 
@@ -143,12 +155,15 @@ def _simplified(contour: np.ndarray, tolerance: float) -> np.ndarray:
     return cv2.approxPolyDP(contour.astype(np.float32), tolerance, closed=True)[:, 0].astype(float)
 
 
-def _cut_open(ring: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """`ring` with a seam to `hole` where the two are nearest; they run opposite ways, so every fill rule agrees."""
-    distances, nearest = cKDTree(ring).query(hole)
+def _with_seam(ring: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`ring` with a seam to `other` where the two are nearest, round it, and back along the seam.
+
+    A hole runs the other way round than an outer ring, so every fill rule agrees on what is inside.
+    """
+    distances, nearest = cKDTree(ring).query(other)
     start = int(distances.argmin())
     at = int(nearest[start])
-    there_and_back = np.concatenate([np.roll(hole, -start, axis=0), hole[start : start + 1], ring[at : at + 1]])
+    there_and_back = np.concatenate([np.roll(other, -start, axis=0), other[start : start + 1], ring[at : at + 1]])
     return np.concatenate([ring[: at + 1], there_and_back, ring[at + 1 :]])
 
 

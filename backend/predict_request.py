@@ -72,7 +72,8 @@ def _project_id(project: Node) -> int | None:
     """Label Studio sends `"<id>.<when it was created>"`, and other clients send the id."""
     if project.is_missing or project.value == "":
         return None
-    match = re.fullmatch(r"([0-9]{1,18})(\.[0-9]{1,18})?", str(project.value)) if type(project.value) in (int, str) else None
+    shown = str(project.value) if type(project.value) in (int, str) else ""
+    match = re.fullmatch(r"([0-9]{1,18})(\.[0-9]{1,18})?", shown)
     if match is None:
         raise RequestError(f'`project` must be a project\'s id, as in "3.1795350775" or 3, got {project.value!r:.60}')
     return int(match[1])

@@ -135,8 +135,6 @@ def test_several_labels_of_the_mask_are_the_category_where_nothing_else_is():
     word = parse(view(IMAGE, POINT, labels)).words["category"]
     assert word == WordField("region", "label", (("Coin",), ("felis",)), ("Coin", "Cat"))
     assert parse(view(IMAGE, POINT, labels, text_area("category"))).words["category"].kind == "textarea"
-    apart = f'<Brush name="b" toName="image"/>{labels.replace("BrushLabels", "Labels").replace("region", "kind")}'
-    assert parse(view(IMAGE, POINT, apart)).words["category"].name == "kind"
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,12 @@ def test_simplified_polygons_stay_by_the_edge(mask, tolerance):
     assert _edge_distance(mask)[differs].max(initial=0) <= tolerance + 1.0
 
 
+@given(st.one_of(noise, drawn()).filter(lambda mask: mask.any()))
+def test_one_polygon_holds_every_part(mask):
+    """Label Studio keeps one ring for one region: what is in several parts must still be one object."""
+    assert np.array_equal(masks.from_polygons([masks.to_one_polygon(mask, 0)], *mask.shape), mask)
+
+
 def test_the_outline_of_coins_gets_few_points_and_keeps_its_shape():
     mask = ndimage.binary_opening(data.coins() > 120, iterations=2)
     polygons = masks.to_polygons(mask, 1.0)
@@ -191,5 +197,7 @@ def test_the_bounding_box_holds_every_pixel_and_no_smaller_one_does(mask):
 def test_an_empty_mask_has_no_box_and_no_polygon():
     empty = np.zeros((4, 5), dtype=bool)
     assert masks.to_polygons(empty, 1.0) == []
+    with pytest.raises(masks.MaskError, match="empty"):
+        masks.to_one_polygon(empty, 1.0)
     with pytest.raises(masks.MaskError, match="empty"):
         masks.bounding_box(empty)

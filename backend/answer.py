@@ -1,0 +1,131 @@
+"""One region, as the results that Label Studio shows and saves as one region."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backend import masks
+from backend.labeling_config import LabelingConfig, WordField
+from model.region import FIELDS, Region
+
+
+_PLURALS = (r"(?<=\w\w)ies$", "y"), (r"(?<=s|x|z)es$", ""), (r"(?<=ch|sh)es$", ""), (r"(?<=[^su])s$", "")
+
+
+def new_region_id() -> str:
+    """An id that no other region has: it is the only thread from a suggestion to its correction."""
+    return uuid.uuid4().hex
+
+
+def answer(
+    region: Region, config: LabelingConfig, region_id: str, label: str | None, polygon_tolerance: float
+) -> list[dict[str, Any]]:
+    """The results of `region`: its mask in the tag that takes masks, then each of its words in the tag that holds it.
+
+    All share `region_id`, which makes them one region on the screen, and stays when an annotator accepts it. A polygon
+    that has several parts stays one region too: its parts are joined by seams, so that its words belong to all of it,
+    and a reader of the saved polygon (`masks.from_polygons`) gets the whole mask back. A word that a closed list does
+    not hold, and a word that the model left empty, is left out for the annotator to say.
+
+    label:             what the annotator pointed with, or None.
+    polygon_tolerance: in pixels; see `masks.to_polygons`.
+
+    An empty mask has no results.
+    """
+    if not region.mask.any():
+        return []
+    height, width = region.mask.shape
+    common = {"id": region_id, "to_name": config.image, "original_width": width, "original_height": height}
+
+    def result(name: str, type: str, value: dict[str, Any]) -> dict[str, Any]:
+        return common | {"image_rotation": 0, "from_name": name, "type": type, "value": value}
+
+    output = config.output
+    value = _shape(region.mask, output.type, polygon_tolerance)
+    if output.type.endswith("labels"):
+        chosen = _label(config, region.words.category, label)
+        value[output.type] = [] if chosen is None else [chosen]
+    results = [result(output.name, output.type, value) | {"score": round(float(region.score), 4)}]
+    for field in FIELDS:
+        word = config.words.get(field)
+        said = _said(word, region.words[field]) if word is not None and word.name != output.name else None
+        if word is not None and said is not None:
+            results.append(result(word.name, word.kind, {"text" if word.kind == "textarea" else word.kind: [said]}))
+    return results
+
+
+def _shape(mask: np.ndarray, type: str, tolerance: float) -> dict[str, Any]:
+    """The mask as the value of a result of `type`; lengths are percent of the image's sides."""
+    height, width = mask.shape
+    if type.startswith("brush"):
+        return {"format": "rle", "rle": masks.to_brush_rle(mask)}
+    if type.startswith("polygon"):
+        ring = masks.to_one_polygon(mask, tolerance) * (100 / width, 100 / height)
+        return {"points": ring.tolist(), "closed": True}
+    x0, y0, x1, y1 = masks.bounding_box(mask)
+    across, down = 100 / width, 100 / height
+    return {
+        "x": x0 * across, "y": y0 * down, "width": (x1 - x0) * across, "height": (y1 - y0) * down, "rotation": 0,
+    }  # fmt: skip
+
+
+def _label(config: LabelingConfig, category: str, pointed_with: str | None) -> str | None:
+    """The label of the mask: what the annotator chose to point with, else what the model says, else the only one.
+
+    Pointing with the only label of a tool is no choice, so there the model is asked first.
+    """
+    labels = config.output.labels
+    mine = pointed_with if pointed_with in labels else None
+    if mine is not None and any(mine in tool.labels and len(tool.labels) > 1 for tool in config.prompts):
+        return mine
+    word = config.words.get("category")
+    if word is None or word.name != config.output.name:
+        word = WordField(config.output.name, "label", tuple((each,) for each in labels), labels)
+    said = _option(word, category)
+    only = labels[0] if len(labels) == 1 else None
+    return said[0] if said else mine or only
+
+
+def _said(word: WordField, text: str) -> str | list[str] | None:
+    """`text` as the tag `word` takes it, or None when it has nothing to say or may not say it."""
+    if word.kind == "textarea":
+        return text.strip() or None
+    option = _option(word, text)
+    if option is None:
+        return None
+    return list(option) if word.kind == "taxonomy" else option[-1]
+
+
+def _option(word: WordField, text: str) -> tuple[str, ...] | None:
+    """The option of a closed list that `text` names: by its letters, else by its words, else in singular or plural.
+
+    None where no option is named, and where more than one is: a wrong word is worse than none.
+    """
+    readings: tuple[Callable[[str], str], ...] = (str.strip, str.casefold, _plain, _singular)
+    for reading in readings:
+        names = [{reading(shown), reading(option[-1])} for option, shown in zip(word.options, word.shown, strict=True)]
+        named = [option for option, name in zip(word.options, names, strict=True) if reading(text) in name - {""}]
+        if named:
+            return named[0] if len(named) == 1 else None
+    return None
+
+
+def _plain(text: str) -> str:
+    """`text` in lower case without its article and punctuation: "The traffic-light." is "traffic light"."""
+    words = re.sub(r"[\W_]+", " ", text.casefold()).split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
+
+
+def _singular(text: str) -> str:
+    """`_plain` with the ending of its last word taken off that an English plural has."""
+    plain = _plain(text)
+    for ending, singular in _PLURALS:
+        shorter, changed = re.subn(ending, singular, plain)
+        if changed:
+            return shorter
+    return plain
