@@ -13,7 +13,6 @@ from backend import masks
 from backend.labeling_config import LabelingConfig, WordField
 from model.region import FIELDS, Region
 
-
 _PLURALS = (r"(?<=\w\w)ies$", "y"), (r"(?<=s|x|z)es$", ""), (r"(?<=ch|sh)es$", ""), (r"(?<=[^su])s$", "")
 
 
