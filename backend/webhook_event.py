@@ -8,6 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.errors import RequestError
+from backend.json_node import Node
+
+MAX_ANNOTATIONS = 10_000
+"""Annotations in one webhook, or of one task."""
+
+MAX_RESULTS = 100_000
+"""Results in one annotation."""
 
 _CHANGED = {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"}
 _DELETED = "ANNOTATIONS_DELETED"
@@ -42,67 +49,52 @@ class WebhookEvent:
 
 def parse_webhook(action: str, payload: Mapping[str, Any]) -> WebhookEvent:
     """Read a webhook's body; raises RequestError when one about annotations is malformed."""
+    body = Node(payload)
     if action in _CHANGED:
-        tasks = {_whole(task, "id", "task"): task for task in _objects(payload, "task")}
-        return WebhookEvent(changed=tuple(_changed(a, tasks, action) for a in _objects(payload, "annotation")))
+        tasks = {task["id"].whole(0): task for task in _one_or_more(body["task"])}
+        return WebhookEvent(changed=tuple(_changed(a, tasks) for a in _one_or_more(body["annotation"])))
     if action == _DELETED:
-        return WebhookEvent(deleted=tuple(_whole(a, "id", "annotation") for a in _objects(payload, "annotations")))
+        return WebhookEvent(deleted=tuple(a["id"].whole(0) for a in _one_or_more(body["annotations"])))
     return WebhookEvent()
 
 
 def annotations_of_task(task: Mapping[str, Any], project_id: int) -> list[Annotation]:
     """The annotations of a task that the API listed in full; raises RequestError when it is malformed."""
-    if not isinstance(task.get("annotations"), list):
+    node = Node(task, "task")
+    if node["annotations"].is_missing:
         raise RequestError(f"task {task.get('id')} came without its list of annotations: read tasks with all fields")
-    return [_annotation(a, task, project_id) for a in _objects(task, "annotations")]
+    return [_annotation(a, node, project_id) for a in node["annotations"].items(MAX_ANNOTATIONS)]
 
 
-def _changed(annotation: Mapping[str, Any], tasks: Mapping[int, Mapping[str, Any]], action: str) -> Annotation:
-    task_id = _whole(annotation, "task", "annotation")
+def _changed(annotation: Node, tasks: Mapping[int, Node]) -> Annotation:
+    task_id = annotation["task"].whole(0)
     if task_id not in tasks:
-        raise RequestError(f"{action} holds an annotation of task {task_id}, but not that task")
-    return _annotation(annotation, tasks[task_id], _whole(annotation, "project", "annotation"))
+        raise RequestError(f"`{annotation.path}` belongs to task {task_id}, which did not come along")
+    return _annotation(annotation, tasks[task_id], annotation["project"].whole(0))
 
 
-def _annotation(annotation: Mapping[str, Any], task: Mapping[str, Any], project_id: int) -> Annotation:
-    result, data = annotation.get("result"), task.get("data")
-    if not isinstance(result, list) or not isinstance(data, dict):
-        raise RequestError(f"annotation {annotation.get('id')} needs a list `result`, and its task an object `data`")
+def _annotation(annotation: Node, task: Node, project_id: int) -> Annotation:
     return Annotation(
-        id=_whole(annotation, "id", "annotation"),
+        id=annotation["id"].whole(0),
         project_id=project_id,
-        task_id=_whole(task, "id", "task"),
-        result=result,
-        task_data=data,
-        was_cancelled=bool(annotation.get("was_cancelled")),
-        created_at=_moment(annotation, "created_at"),
-        updated_at=_moment(annotation, "updated_at"),
+        task_id=task["id"].whole(0),
+        result=[result.value for result in annotation["result"].items(MAX_RESULTS)],
+        task_data=task["data"].object(),
+        was_cancelled=annotation["was_cancelled"].flag(default=False),
+        created_at=_moment(annotation["created_at"]),
+        updated_at=_moment(annotation["updated_at"]),
     )
 
 
-def _objects(parent: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """What stands under `key`, one object or a list of them, as a list."""
-    value = parent.get(key)
-    items: list[Any] = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, dict) for item in items):
-        raise RequestError(f"`{key}` must be an object or a list of objects")
-    return items
+def _one_or_more(node: Node) -> list[Node]:
+    """An object, or the objects in a list: Label Studio sends either."""
+    return node.items(MAX_ANNOTATIONS) if isinstance(node.value, list) else [node]
 
 
-def _whole(parent: Mapping[str, Any], key: str, what: str) -> int:
-    value = parent.get(key)
-    if type(value) is not int or not 0 <= value < 1 << 63:
-        raise RequestError(f"`{key}` of the {what} must be a whole number, got {str(value)[:80]!r}")
-    return value
-
-
-def _moment(parent: Mapping[str, Any], key: str) -> datetime:
+def _moment(node: Node) -> datetime:
     """A time as an aware datetime: strings of one moment differ by zone and by digits, so they do not compare."""
-    value = parent.get(key)
     try:
-        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise RequestError(
-            f"`{key}` of annotation {parent.get('id')} must be an ISO 8601 time, got {str(value)[:80]!r}"
-        ) from error
+        moment = datetime.fromisoformat(node.text())
+    except ValueError as error:
+        raise RequestError(f"`{node.path}` must be a time in ISO 8601, got {node.value[:60]!r}") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

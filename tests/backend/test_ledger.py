@@ -114,7 +114,8 @@ def test_a_project_is_remembered_and_its_token_shows_nowhere(ledger: Ledger) -> 
 
 def test_captured_webhooks_become_the_latest_state(ledger: Ledger) -> None:
     """What a real Label Studio 1.23.2 sent: created, corrected, deleted."""
-    captured = [json.loads((CAPTURES / f"webhook_annotation_{name}.json").read_text()) for name in ("created", "updated")]
+    files = (CAPTURES / f"webhook_annotation_{name}.json" for name in ("created", "updated"))
+    captured = [json.loads(file.read_text()) for file in files]
     for payload in captured:
         ledger.journal(payload["action"], payload)
     (state,) = living(ledger, 3).values()
@@ -184,15 +185,15 @@ def test_a_deleted_annotation_stays_deleted(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     "payload, complaint",
     [
-        ({}, "`task` must be an object"),
-        ({"annotation": annotation(1)}, "`task` must be an object"),
-        ({"annotation": {**annotation(1), "task": 9}, "task": task()}, "annotation of task 9, but not that task"),
-        ({"annotation": {**annotation(1), "id": "1"}, "task": task()}, "`id` of the annotation must be a whole number"),
-        ({"annotation": {**annotation(1), "id": 1 << 70}, "task": task()}, "whole number"),
-        ({"annotation": {**annotation(1), "result": "x"}, "task": task()}, "needs a list `result`"),
-        ({"annotation": annotation(1, "yesterday"), "task": task()}, "`updated_at` of annotation 1 must be an ISO"),
-        ({"annotation": {**annotation(1), "created_at": None}, "task": task()}, "`created_at` of annotation 1"),
-        ({"annotation": [annotation(1), 7], "task": task()}, "`annotation` must be an object or a list"),
+        ({}, "`task` must be an object, got nothing"),
+        ({"annotation": annotation(1)}, "`task` must be an object, got nothing"),
+        ({"annotation": {**annotation(1), "task": 9}, "task": task()}, "belongs to task 9, which did not come along"),
+        ({"annotation": {**annotation(1), "id": "1"}, "task": task()}, "`annotation.id` must be a whole number"),
+        ({"annotation": {**annotation(1), "id": 1 << 70}, "task": task()}, "`annotation.id` must be a whole number"),
+        ({"annotation": {**annotation(1), "result": "x"}, "task": task()}, "`annotation.result` must be a list"),
+        ({"annotation": annotation(1, "yesterday"), "task": task()}, "`annotation.updated_at` must be a time in ISO"),
+        ({"annotation": {**annotation(1), "created_at": None}, "task": task()}, "`annotation.created_at` must be"),
+        ({"annotation": [annotation(1), 7], "task": task()}, r"`annotation\[1\]` must be an object"),
     ],
 )
 def test_a_malformed_webhook_is_refused_and_leaves_no_trace(ledger: Ledger, payload: dict, complaint: str) -> None:
