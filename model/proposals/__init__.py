@@ -3,9 +3,9 @@
     working = prepare(image)            # once per image
     best = propose(working, prompt)[0]  # for each prompt
 
-Seven methods start from the same clicks, box or rough mask at a bounded working size. None is right everywhere, but
-wrong answers differ and right ones resemble each other: the proposal that agrees most with the others (the medoid, by
-IoU) is taken, and laid along the edges of the picture at its full size.
+Six methods start from the same click, box or rough mask at a bounded working size. None is right everywhere, but wrong
+answers differ and right ones resemble each other: the mask that agrees most with the others is taken (the medoid by
+IoU, weighed by how much each looks like an object), and laid along the edges of the picture at its full size.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import numpy as np
 
 from model.prompt import Prompt
 from model.proposals.honour import honour
-from model.proposals.methods import candidates
 from model.proposals.refine import refine
-from model.proposals.seeds import sow
-from model.proposals.select import rank
+from model.proposals.settle import settle
 from model.proposals.working import WorkingImage, prepare
 
 __all__ = ["Proposal", "WorkingImage", "prepare", "propose"]
@@ -45,7 +43,9 @@ def propose(working: WorkingImage, prompt: Prompt, count: int = 1) -> list[Propo
     box the mask stays in the pixels that the box touches, unless a positive click outside the box stretches it.
     Raises PromptError (see Prompt.check).
     """
-    height, width = working.image.shape[:2]
-    prompt.check(height, width)
-    ranked = rank(list(candidates(working, sow(working, prompt)).values()))
-    return [Proposal(honour(working.image, refine(working, mask), prompt), score) for mask, score in ranked[:count]]
+    prompt.check(*working.image.shape[:2])
+    settled = settle(working, prompt)
+    return [
+        Proposal(honour(working.image, refine(working, settled.view, mask), prompt), score)
+        for mask, score in list(zip(settled.masks, settled.scores, strict=True))[:count]
+    ]

@@ -1,4 +1,4 @@
-"""A prompt, brought to the working size: which pixels are surely on the object, which surely off it."""
+"""A prompt, brought to a view: which of its pixels are surely on the object, which surely off it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,44 @@ import cv2
 import numpy as np
 
 from model.prompt import Prompt
-from model.proposals.working import WorkingImage
+from model.proposals.working import View
 
 SEED_RADIUS = 0.012
-"""Radius of the disc that a click vouches for, relative to the longer side."""
+"""Radius of the disc that a click vouches for, relative to the view's longer side."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seeds:
-    """What the prompt says about the pixels of the working image.
+    """What a prompt says about the pixels of a view.
 
-    positive: bool (h, w), surely on the object; empty where the prompt has no positive click.
-    negative: bool (h, w), surely off it: around negative clicks and outside the box.
-    clicks:   int (k, 2), x and y of the positive clicks.
-    refusals: int (l, 2), x and y of the negative clicks.
-    box:      (x0, y0, x1, y1) in working pixels, or None.
-    rough:    bool (h, w), the mask prompt, or None.
+    positive, negative: bool (h, w), surely on the object and surely off it: around clicks, and outside the box.
+    clicks, refusals:   int (k, 2) and (l, 2), x and y of the positive and the negative clicks.
+    box:                rows and columns that the box covers, or None.
+    rough:              bool (h, w), the mask prompt, or None.
     """
 
     positive: np.ndarray
     negative: np.ndarray
     clicks: np.ndarray
     refusals: np.ndarray
-    box: tuple[int, int, int, int] | None
+    box: tuple[slice, slice] | None
     rough: np.ndarray | None
+
+    @property
+    def core(self) -> np.ndarray:
+        """bool (h, w), never empty: what to start from; without clicks the heart of the rough mask or of the box."""
+        if self.positive.any():
+            return self.positive
+        heart = self.rough & ~self.negative if self.rough is not None else ~self.negative
+        if not heart.any():
+            heart = np.ones_like(self.negative)
+        depth = depths(heart)
+        return depth >= 0.6 * depth.max()
+
+
+def depths(mask: np.ndarray) -> np.ndarray:
+    """float32 (h, w): how many pixels deep in `mask` a pixel lies; beyond the frame counts as outside."""
+    return cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
 
 
 def click_pixels(prompt: Prompt, positive: bool, height: int, width: int) -> np.ndarray:
@@ -40,44 +54,39 @@ def click_pixels(prompt: Prompt, positive: bool, height: int, width: int) -> np.
     return np.minimum(xy, (width - 1, height - 1)).astype(int)
 
 
-def discs(centres: np.ndarray, radius: int, height: int, width: int) -> np.ndarray:
-    """bool (height, width): discs of `radius` around `centres` (k, 2)."""
+def sow(view: View, prompt: Prompt, height: int, width: int) -> Seeds:
+    """The seeds of `prompt`, which is about an image of `height` x `width`, on `view`. Clicks outside it are left out."""
+    h, w = view.shape
+    x0, y0, x1, y1 = view.window
+    corner, ratio = np.array([x0, y0]), np.array([w / (x1 - x0), h / (y1 - y0)])
+
+    def within(positive: bool) -> np.ndarray:
+        xy = np.floor((click_pixels(prompt, positive, height, width) + 0.5 - corner) * ratio).astype(int)
+        return xy[((xy >= 0) & (xy < (w, h))).all(axis=1)]
+
+    clicks, refusals = within(True), within(False)
+    on, off = (_discs(c, round(SEED_RADIUS * view.side), h, w) for c in (clicks, refusals))
+    positive, negative = on & ~off, off & ~on
+    negative[refusals[:, 1], refusals[:, 0]], positive[refusals[:, 1], refusals[:, 0]] = True, False
+    box = None
+    if prompt.box is not None:
+        left, top = np.clip(np.floor((np.array(prompt.box[:2]) - corner) * ratio), 0, (w - 1, h - 1)).astype(int)
+        right, bottom = np.ceil((np.array(prompt.box[2:]) - corner) * ratio).astype(int)
+        box = slice(top, min(max(bottom, top + 1), h)), slice(left, min(max(right, left + 1), w))
+        outside = np.ones((h, w), bool)
+        outside[box] = False
+        negative |= outside
+        positive &= ~outside
+    positive[clicks[:, 1], clicks[:, 0]], negative[clicks[:, 1], clicks[:, 0]] = True, False
+    rough = None
+    if prompt.mask is not None:
+        crop = prompt.mask[y0:y1, x0:x1].astype(np.uint8) * 255
+        rough = cv2.resize(crop, (w, h), interpolation=cv2.INTER_AREA) > 127
+    return Seeds(positive, negative, clicks, refusals, box, rough if rough is not None and rough.any() else None)
+
+
+def _discs(centres: np.ndarray, radius: int, height: int, width: int) -> np.ndarray:
     canvas = np.zeros((height, width), np.uint8)
     for x, y in centres.tolist():
         cv2.circle(canvas, (x, y), radius, 1, -1)
     return canvas.astype(bool)
-
-
-def sow(working: WorkingImage, prompt: Prompt) -> Seeds:
-    """The seeds of `prompt` on `working`."""
-    h, w = working.height, working.width
-    full_height, full_width = working.image.shape[:2]
-    scale = np.array([w / full_width, h / full_height])
-    clicks, refusals = (
-        np.minimum((click_pixels(prompt, sign, full_height, full_width) + 0.5) * scale, (w - 1, h - 1)).astype(int)
-        for sign in (True, False)
-    )
-    radius = round(SEED_RADIUS * max(h, w))
-    positive = discs(clicks, radius, h, w)
-    negative = discs(refusals, radius, h, w)
-    both = positive & negative
-    positive &= ~both
-    negative &= ~both
-    negative[refusals[:, 1], refusals[:, 0]] = True
-    positive[refusals[:, 1], refusals[:, 0]] = False
-    positive[clicks[:, 1], clicks[:, 0]] = True
-    negative[clicks[:, 1], clicks[:, 0]] = False
-    box = None
-    if prompt.box is not None:
-        x0, y0 = np.floor(np.array(prompt.box[:2]) * scale).astype(int)
-        x1, y1 = np.ceil(np.array(prompt.box[2:]) * scale).astype(int)
-        x0, y0 = min(max(x0, 0), w - 1), min(max(y0, 0), h - 1)
-        box = (int(x0), int(y0), int(min(max(x1, x0 + 1), w)), int(min(max(y1, y0 + 1), h)))
-        outside = np.ones((h, w), bool)
-        outside[box[1] : box[3], box[0] : box[2]] = False
-        negative |= outside
-        positive &= ~outside
-    rough = None
-    if prompt.mask is not None:
-        rough = cv2.resize(prompt.mask.astype(np.uint8) * 255, (w, h), interpolation=cv2.INTER_AREA) > 127
-    return Seeds(positive, negative, clicks, refusals, box, rough if rough is not None and rough.any() else None)

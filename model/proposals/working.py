@@ -7,152 +7,107 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-from scipy import sparse
-from skimage.segmentation import watershed
 
 from model.errors import ImageError
+from model.proposals.superpixels import Superpixels, cut
 
 WORKING_SIDE = 320
-"""Longest side, in pixels, of the picture that proposals are made on."""
-
-SUPERPIXELS = 700
+"""Longest side of a view, in its own pixels."""
 
 
 @dataclass(frozen=True, eq=False)
-class Superpixels:
-    """A partition of a working image and the graph of its neighbours.
+class View:
+    """A window of an image at the working size.
 
-    labels:   int32 (h, w), 0..n-1.
-    lab:      float32 (n, 3), mean colour.
-    area:     float64 (n,), pixels.
-    pairs:    int32 (m, 2), neighbours, each pair once.
-    strength: float64 (m,), mean gradient along the shared border, relative to the picture's own gradients.
-    length:   float64 (m,), pixels of the shared border.
+    window:      (x0, y0, x1, y1) in pixels of the original, x1 and y1 exclusive.
+    rgb:         uint8 (h, w, 3), lightly smoothed.
+    lab:         float32 (h, w, 3), CIE Lab of `rgb`.
+    gradient:    float32 (h, w), how fast the colour changes, in Lab units per pixel.
+    superpixels: see Superpixels.
     """
 
-    labels: np.ndarray
+    window: tuple[int, int, int, int]
+    rgb: np.ndarray
     lab: np.ndarray
-    area: np.ndarray
-    pairs: np.ndarray
-    strength: np.ndarray
-    length: np.ndarray
+    gradient: np.ndarray
+    superpixels: Superpixels
 
     @property
-    def count(self) -> int:
-        return len(self.area)
+    def shape(self) -> tuple[int, int]:
+        """Height and width in the view's own pixels."""
+        return self.gradient.shape
 
     @cached_property
-    def difference(self) -> np.ndarray:
-        """float64 (m,): colour distance of the two superpixels of each pair."""
-        a, b = self.pairs.T
-        return np.linalg.norm(self.lab[a] - self.lab[b], axis=1).astype(np.float64)
+    def usual(self) -> float:
+        """Lab units per pixel: a gradient above it stands out in this view."""
+        return 2 * float(np.median(self.gradient)) + 1
 
-    def graph(self, weights: np.ndarray) -> sparse.csr_matrix:
-        """The symmetric adjacency matrix with `weights` (m,) on the pairs."""
-        a, b = self.pairs.T
-        both = (np.concatenate([a, b]), np.concatenate([b, a]))
-        return sparse.csr_matrix((np.concatenate([weights, weights]), both), shape=(self.count, self.count))
+    @property
+    def side(self) -> int:
+        return max(self.shape)
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the view per pixel of the original."""
+        return self.side / max(self.window[2] - self.window[0], self.window[3] - self.window[1])
+
+    @property
+    def nbytes(self) -> int:
+        return self.rgb.nbytes + self.lab.nbytes + self.gradient.nbytes + self.superpixels.nbytes
 
 
 @dataclass(frozen=True, eq=False)
 class WorkingImage:
     """An image made ready for prompts.
 
-    image:       uint8 (H, W, 3) RGB, the original, by reference.
-    rgb:         uint8 (h, w, 3), the same at the working size, lightly smoothed.
-    lab:         float32 (h, w, 3), CIE Lab of `rgb`.
-    gradient:    float32 (h, w), how fast the colour changes, in Lab units per pixel.
-    superpixels: see Superpixels.
-    pyramid:     uint8 images, each about twice the size of the one before, from above the working size to `image`.
+    image:   uint8 (H, W, 3) RGB, the original, by reference.
+    pyramid: uint8 images, each about half of the next, the last one `image` itself.
+    view:    the whole of the image at the working size.
     """
 
     image: np.ndarray
-    rgb: np.ndarray
-    lab: np.ndarray
-    gradient: np.ndarray
-    superpixels: Superpixels
     pyramid: tuple[np.ndarray, ...]
-
-    @property
-    def height(self) -> int:
-        return self.rgb.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.rgb.shape[1]
+    view: View
 
     @property
     def nbytes(self) -> int:
         """Bytes held, the original image included."""
-        s = self.superpixels
-        arrays = (*(self.pyramid or (self.image,)), self.rgb, self.lab, self.gradient)
-        return sum(a.nbytes for a in (*arrays, s.labels, s.lab, s.area, s.pairs, s.strength, s.length))
+        return sum(level.nbytes for level in self.pyramid) + self.view.nbytes
 
 
 def prepare(image: np.ndarray) -> WorkingImage:
-    """Make `image`, uint8 (H, W, 3) RGB, ready for prompts. Raise ImageError for anything else."""
+    """Make `image`, uint8 (H, W, 3) RGB, ready for prompts. Raises ImageError for anything else."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(f"the image is {image.dtype} {image.shape}, expected uint8 (H, W, 3) with H and W at least 1")
+    levels = [image]
+    while max(levels[0].shape[:2]) > 2 * WORKING_SIDE:
+        height, width = levels[0].shape[:2]
+        half = ((width + 1) // 2, (height + 1) // 2)
+        levels.insert(0, cv2.resize(levels[0], half, interpolation=cv2.INTER_AREA))
     height, width = image.shape[:2]
-    scale = min(1.0, WORKING_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pyramid = _pyramid(image, size)
-    small = cv2.resize(pyramid[0], size, interpolation=cv2.INTER_AREA) if pyramid else image
-    rgb = cv2.bilateralFilter(small, 5, 20, 2)
+    pyramid = tuple(levels)
+    return WorkingImage(image, pyramid, look(pyramid, (0, 0, width, height)))
+
+
+def look(pyramid: tuple[np.ndarray, ...], window: tuple[int, int, int, int]) -> View:
+    """The view of `window` (x0, y0, x1, y1, pixels of the original), never magnified."""
+    full_height, full_width = pyramid[-1].shape[:2]
+    x0, y0, x1, y1 = window
+    scale = min(1.0, WORKING_SIDE / max(x1 - x0, y1 - y0))
+    level = next(p for p in pyramid if p is pyramid[-1] or max(p.shape[:2]) >= scale * max(full_height, full_width))
+    to_x, to_y = level.shape[1] / full_width, level.shape[0] / full_height
+    crop = level[int(y0 * to_y) : max(int(y0 * to_y) + 1, round(y1 * to_y)),
+                 int(x0 * to_x) : max(int(x0 * to_x) + 1, round(x1 * to_x))]
+    size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+    rgb = cv2.bilateralFilter(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), 5, 20, 2)
     lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
     gradient = _gradient(lab)
-    return WorkingImage(image, rgb, lab, gradient, _superpixels(lab, gradient), pyramid)
-
-
-def _pyramid(image: np.ndarray, smallest: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """`image` and its halves, smallest first, all larger than `smallest` (width, height); empty if `image` is not."""
-    levels = []
-    while max(image.shape[:2]) > max(smallest):
-        levels.insert(0, image)
-        size = ((image.shape[1] + 1) // 2, (image.shape[0] + 1) // 2)
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return tuple(levels)
+    return View(window, rgb, lab, gradient, cut(lab, gradient))
 
 
 def _gradient(lab: np.ndarray) -> np.ndarray:
-    """float32 (h, w): the largest singular value of the colour Jacobian (Di Zenzo), Scharr derivatives."""
+    """float32 (h, w): the largest singular value of the colour Jacobian (Di Zenzo 1986), Scharr derivatives."""
     dx = cv2.Scharr(lab, cv2.CV_32F, 1, 0) / 32
     dy = cv2.Scharr(lab, cv2.CV_32F, 0, 1) / 32
     xx, yy, xy = ((p * q).sum(axis=2) for p, q in ((dx, dx), (dy, dy), (dx, dy)))
     return np.sqrt(np.maximum((xx + yy + np.hypot(xx - yy, 2 * xy)) / 2, 0))
-
-
-def _superpixels(lab: np.ndarray, gradient: np.ndarray) -> Superpixels:
-    """Watershed basins of `gradient` around markers on a regular grid, each moved to the flattest pixel nearby."""
-    height, width = gradient.shape
-    step = max(2, round((height * width / SUPERPIXELS) ** 0.5))
-    markers = np.zeros((height, width), np.int32)
-    for i, top in enumerate(range(0, height, step)):
-        for j, left in enumerate(range(0, width, step)):
-            cell = gradient[top : top + step, left : left + step]
-            y, x = np.unravel_index(np.argmin(cell), cell.shape)
-            markers[top + y, left + x] = i * ((width + step - 1) // step) + j + 1
-    labels = watershed(gradient, markers).astype(np.int32) - 1
-    return _describe(labels, lab, gradient)
-
-
-def _describe(labels: np.ndarray, lab: np.ndarray, gradient: np.ndarray) -> Superpixels:
-    count = int(labels.max()) + 1
-    flat = labels.ravel()
-    area = np.bincount(flat, minlength=count).astype(np.float64)
-    mean = np.stack([np.bincount(flat, lab[..., c].ravel(), count) / area for c in range(3)], axis=1)
-    pairs, strength = [], []
-    for axis in (0, 1):
-        a, b = (np.take(labels, r, axis) for r in (range(labels.shape[axis] - 1), range(1, labels.shape[axis])))
-        g = np.maximum(*(np.take(gradient, r, axis) for r in
-                         (range(labels.shape[axis] - 1), range(1, labels.shape[axis]))))
-        on_border = a != b
-        pairs.append(np.sort(np.stack([a[on_border], b[on_border]], axis=1), axis=1))
-        strength.append(g[on_border])
-    key = np.concatenate(pairs).astype(np.int64) @ np.array([count, 1])
-    unique, inverse = np.unique(key, return_inverse=True)
-    length = np.bincount(inverse, minlength=len(unique)).astype(np.float64)
-    total = np.bincount(inverse, np.concatenate(strength), len(unique))
-    strength_of_pair = total / np.maximum(length, 1)
-    return Superpixels(labels, mean.astype(np.float32), area, np.stack([unique // count, unique % count], 1).astype(np.int32),
-                       strength_of_pair, length)

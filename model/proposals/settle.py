@@ -1,0 +1,165 @@
+"""From a prompt to one mask on a view: the first click opens, each later click amends what stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from model.prompt import Point, Prompt
+from model.proposals.methods import attached, pool
+from model.proposals.seeds import Seeds, sow
+from model.proposals.select import agreement, merit, centred, rank
+from model.proposals.working import View, WorkingImage, look
+
+ZOOM_MARGIN = 0.5
+"""Room left around the object when its surroundings are looked at closely, relative to its own size."""
+
+ZOOM_BELOW = 0.6
+"""An object whose surroundings are under this share of the view's side is looked at again from nearer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What stands after some of the clicks.
+
+    masks: bool (h, w) of `view`, best first, clearly different from each other.
+    scores: one for each.
+    """
+
+    view: View
+    masks: tuple[np.ndarray, ...]
+    scores: tuple[float, ...]
+
+
+def settle(working: WorkingImage, prompt: Prompt) -> Settled:
+    """Open with the box, the mask and the clicks up to the first positive one; then amend click by click.
+
+    A later click corrects what the earlier ones brought about, so it changes what is around it and leaves the rest.
+    """
+    first = next((i for i, p in enumerate(prompt.points) if p.positive), -1) + 1 if prompt.mask is None else 0
+    settled = _open(working, replace(prompt, points=prompt.points[:first]))
+    for n in range(first, len(prompt.points)):
+        settled = _amend(working, settled, replace(prompt, points=prompt.points[: n + 1]))
+    return settled
+
+
+def _open(working: WorkingImage, prompt: Prompt) -> Settled:
+    height, width = working.image.shape[:2]
+    view = working.view
+    if prompt.box is not None:
+        x0, y0, x1, y1 = prompt.box
+        view = _nearer(working, view, (x0, y0, x1, y1))
+    elif prompt.mask is not None:
+        view = _nearer(working, view, _extent(prompt.mask))
+    settled = _choose(view, sow(view, prompt, height, width))
+    if view is not working.view or prompt.mask is not None:
+        return settled
+    nearer = _nearer(working, view, _to_original(view, _extent(settled.masks[0])))
+    if nearer is view:
+        return settled
+    seeds = sow(nearer, prompt, height, width)
+    return _choose(nearer, seeds, carry(view, settled.masks[0], nearer))
+
+
+def _choose(view: View, seeds: Seeds, overview: np.ndarray | None = None) -> Settled:
+    masks = pool(view, seeds)
+    if seeds.rough is not None:
+        masks.append(("rough", seeds.rough))
+    if overview is not None:
+        masks.append(("overview", overview))
+    ranked = rank(view, seeds, masks)
+    return Settled(view, tuple(m for m, _ in ranked), tuple(s for _, s in ranked))
+
+
+def _amend(working: WorkingImage, settled: Settled, prompt: Prompt) -> Settled:
+    """`settled`, made right at the last click of `prompt`."""
+    height, width = working.image.shape[:2]
+    click = prompt.points[-1]
+    view, mask = settled.view, settled.masks[0]
+    x0, y0, x1, y1 = view.window
+    if not (x0 <= click.x < x1 and y0 <= click.y < y1) and view is not working.view:
+        left, top, right, bottom = _to_original(view, _extent(mask)) if mask.any() else view.window
+        extent = min(left, click.x), min(top, click.y), max(right, click.x + 1), max(bottom, click.y + 1)
+        view = _nearer(working, working.view, extent)
+        mask = carry(settled.view, mask, view)
+    seeds = sow(view, replace(prompt, mask=None), height, width)
+    x, y = (seeds.clicks if click.positive else seeds.refusals)[-1].tolist()
+    if mask[y, x] != click.positive:
+        mask = mask ^ _change(view, replace(seeds, rough=mask), (x, y), click)
+    return Settled(view, (mask,), settled.scores[:1])
+
+
+def _change(view: View, seeds: Seeds, at: tuple[int, int], click: Point) -> np.ndarray:
+    """bool (h, w): the pixels around `at` that should change sides, the weighted medoid of what the methods say."""
+    mask = seeds.rough
+    spot = np.zeros(view.shape, bool)
+    spot[at[1], at[0]] = True
+    opposite = seeds.negative if click.positive else seeds.positive
+    disc = (seeds.positive if click.positive else seeds.negative) & _near(view, at)
+    alone = Seeds(disc | spot, opposite & ~spot, np.array([at]), np.zeros((0, 2), int), None, None)
+    changes = []
+    for name, found in pool(view, seeds) if seeds.positive.any() else []:
+        if found[at[1], at[0]] == click.positive:
+            changes.append((name, attached((found ^ mask) | spot, spot)))
+    for name, found in pool(view, alone, with_grabcut=False):
+        changes.append(("alone " + name, attached(found & (mask != click.positive) | spot, spot)))
+    obeying = [(n, c) for n, c in changes if _obeys(mask ^ c, seeds, at)]
+    obeying.append(("disc", (disc & (mask != click.positive)) | spot))
+    masks = [c for _, c in obeying]
+    votes = np.array([merit(view, replace(seeds, rough=None, clicks=np.zeros((0, 2), int)), mask ^ c) *
+                      centred(c, np.array([at])) for c in masks])
+    names = [n for n, _ in obeying]
+    weights = votes / np.array([names.count(n) for n in names])
+    score = agreement(masks) @ weights * votes
+    return masks[int(score.argmax())]
+
+
+def _obeys(mask: np.ndarray, seeds: Seeds, at: tuple[int, int]) -> bool:
+    """Whether `mask` is right at each of the clicks."""
+    on = mask[seeds.clicks[:, 1], seeds.clicks[:, 0]]
+    off = mask[seeds.refusals[:, 1], seeds.refusals[:, 0]]
+    return bool(on.all() and not off.any())
+
+
+def _near(view: View, at: tuple[int, int]) -> np.ndarray:
+    canvas = np.zeros(view.shape, np.uint8)
+    cv2.circle(canvas, at, max(1, round(0.02 * view.side)), 1, -1)
+    return canvas.astype(bool)
+
+
+def _extent(mask: np.ndarray) -> tuple[float, float, float, float]:
+    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    return x, y, x + w, y + h
+
+
+def _to_original(view: View, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0 = view.window[:2]
+    return box[0] / view.scale + x0, box[1] / view.scale + y0, box[2] / view.scale + x0, box[3] / view.scale + y0
+
+
+def _nearer(working: WorkingImage, view: View, extent: tuple[float, float, float, float]) -> View:
+    """A closer view around `extent`, pixels of the original; `view` itself where that would show little more."""
+    height, width = working.image.shape[:2]
+    x0, y0, x1, y1 = extent
+    margin = max(8 / working.view.scale, ZOOM_MARGIN * max(x1 - x0, y1 - y0))
+    window = (max(0, int(x0 - margin)), max(0, int(y0 - margin)),
+              min(width, int(x1 + margin) + 1), min(height, int(y1 + margin) + 1))
+    side = max(window[2] - window[0], window[3] - window[1])
+    if view.scale > 0.99 or side > ZOOM_BELOW * max(view.window[2] - view.window[0], view.window[3] - view.window[1]):
+        return view
+    return look(working.pyramid, window)
+
+
+def carry(view: View, mask: np.ndarray, to: View) -> np.ndarray:
+    """`mask` of `view` as the mask of another view; what `view` does not show is off."""
+    h, w = to.shape
+    x0, y0, x1, y1 = to.window
+    u0, v0, u1, v1 = view.window
+    # The affine map from pixels of `to` to pixels of `view`, both with the pixel centre at one half.
+    sx, sy = (x1 - x0) / w * view.shape[1] / (u1 - u0), (y1 - y0) / h * view.shape[0] / (v1 - v0)
+    tx, ty = (x0 - u0) * view.shape[1] / (u1 - u0), (y0 - v0) * view.shape[0] / (v1 - v0)
+    matrix = np.array([[sx, 0, tx + sx / 2 - 0.5], [0, sy, ty + sy / 2 - 0.5]])
+    soft = cv2.warpAffine(mask.astype(np.float32), matrix, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return soft > 0.5
