@@ -1,0 +1,261 @@
+"""Label Studio, asked over HTTP: its projects and tasks, and who may see them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import tenacity
+
+from backend.errors import LabelStudioError
+
+PAGE = 25
+"""Tasks per request: with brush masks in it, one annotation can be a megabyte."""
+
+_ATTEMPTS = 5
+_LONGEST_WAIT = 60.0
+_RENEW_BEFORE = 30.0  # seconds; access tokens live for five minutes
+
+
+class _Passing(Exception):
+    """A failure that may be over in a moment; `wait` is how many seconds the server asked for."""
+
+    def __init__(self, reason: str, wait: float = 0.0):
+        super().__init__(reason)
+        self.wait = wait
+
+
+class LabelStudio:
+    """One Label Studio server, and the token that opens it. Threads may share it.
+
+    url:     where it is reached, with the path that it is served under, if any.
+    api_key: a legacy token, or a Personal Access Token, which is exchanged for access tokens that live for minutes and
+             are renewed before they expire. None where the server asks for none.
+    timeout: seconds that connecting, and each wait for data, may take.
+    backoff: seconds before the first repetition of what failed in passing; it doubles from one to the next.
+    """
+
+    def __init__(self, url: str, api_key: str | None, timeout: float, *, backoff: float = 0.5):
+        self.url = url.rstrip("/")
+        scheme, host, _ = _origin(self.url)
+        if not host or scheme not in ("http", "https") or "@" in self.url:
+            raise LabelStudioError('Label Studio\'s address must be like "http://localhost:8080", without a password')
+        self._api_key = (api_key or "").strip()
+        if not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise LabelStudioError("the token of Label Studio holds characters that no token has: copy it again")
+        self._is_refresh_token = _claims(self._api_key).get("token_type") == "refresh"
+        self._is_access_token = _claims(self._api_key).get("token_type") == "access"
+        self._access: tuple[str, float] | None = None
+        self._renewing = threading.Lock()
+        self._backoff = backoff
+        self._http = httpx.Client(timeout=timeout, follow_redirects=False)
+
+    def __repr__(self) -> str:
+        return f"LabelStudio({self.url!r}, {self.token_kind})"
+
+    def close(self) -> None:
+        self._http.close()
+
+    @property
+    def token_kind(self) -> str:
+        """What kind of token this is, in words that may be shown."""
+        if not self._api_key:
+            return "no token"
+        if self._is_refresh_token:
+            return "a Personal Access Token"
+        return "an access token" if self._is_access_token else "a legacy token"
+
+    def absolute(self, address: str) -> str:
+        """The URL of an address without a host, such as `/data/upload/1/a.jpg`, on this server."""
+        parts = urlsplit(self.url)
+        path = address if address.startswith("/") else f"/{address}"
+        below = parts.path and not path.startswith(f"{parts.path}/")
+        return f"{parts.scheme}://{parts.netloc}{parts.path if below else ''}{path}"
+
+    def is_own(self, url: str) -> bool:
+        """Whether `url` has this server's scheme, host and port."""
+        return _origin(url) == _origin(self.url)
+
+    def headers_for(self, url: str) -> dict[str, str]:
+        """The header that opens `url`, or none where it is not this server: nobody else may see the token.
+
+        May ask Label Studio for a new access token; raises LabelStudioError when it gives none.
+        """
+        if not self._api_key or not self.is_own(url):
+            return {}
+        if self._is_refresh_token:
+            return {"Authorization": f"Bearer {self._access_token()}"}
+        return {"Authorization": f"{'Bearer' if self._is_access_token else 'Token'} {self._api_key}"}
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        """The project, its labelling config among the rest."""
+        return self._get_object(f"/api/projects/{int(project_id)}/", {})
+
+    def task(self, task_id: int) -> dict[str, Any]:
+        """The task with its annotations in full."""
+        return self._get_object(f"/api/tasks/{int(task_id)}/", {"resolve_uri": "false"})
+
+    def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
+        """All tasks of a project by rising id, each once and with its annotations in full, cancelled ones included.
+
+        Each page begins after the last id of the one before, so that tasks that come or go meanwhile move no other
+        from one page into the next.
+        """
+        last = -1
+        while page := self._page(project_id, after=last):
+            new = [task for task in page if task["id"] > last]
+            if not new:
+                raise LabelStudioError(f"{self.url} gave tasks of project {project_id} again that it had given: no end")
+            for task in sorted(new, key=lambda task: task["id"]):
+                if task["id"] > last:
+                    last = task["id"]
+                    yield task
+
+    def _page(self, project_id: int, after: int) -> list[dict[str, Any]]:
+        later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
+        query = {"filters": {"conjunction": "and", "items": [later]}, "ordering": ["tasks:id"]}
+        parameters = {"project": int(project_id), "page": 1, "page_size": PAGE, "fields": "all", "resolve_uri": "false"}
+        answer = self._get_object("/api/tasks/", parameters | {"query": json.dumps(query)})
+        page = answer.get("tasks")
+        if not isinstance(page, list) or not all(isinstance(t, dict) and isinstance(t.get("id"), int) for t in page):
+            raise LabelStudioError(f"{self.url} answered the list of tasks in a form that is not known")
+        return page
+
+    def _get_object(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        url = self.url + path
+        for is_last in (False, True):
+            response = self._send("GET", url, headers=self.headers_for(url), params=parameters)
+            if response.status_code == 401 and self._is_refresh_token and not is_last:
+                self._access = None  # revoked, or Label Studio was restarted with another secret: ask for another
+                continue
+            break
+        if response.status_code == 401:
+            raise self._refused(response)
+        return self._object(response, path)
+
+    def _access_token(self) -> str:
+        with self._renewing:
+            if self._access is None or time.monotonic() > self._access[1]:
+                asked = time.monotonic()
+                response = self._send("POST", f"{self.url}/api/token/refresh/", json={"refresh": self._api_key})
+                if response.status_code in (400, 401):
+                    raise self._refused(response)
+                access = self._object(response, "/api/token/refresh/").get("access")
+                if not isinstance(access, str):
+                    raise LabelStudioError(f"{self.url} gave no access token for {self.token_kind}")
+                self._access = access, asked + _lifetime(access) - _RENEW_BEFORE
+            return self._access[0]
+
+    def _send(self, method: str, url: str, **arguments: Any) -> httpx.Response:
+        """One answer; what fails in passing (no connection, 429, 5xx) is asked again."""
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Passing),
+            stop=tenacity.stop_after_attempt(_ATTEMPTS),
+            wait=self._wait,
+        )
+        try:
+            return attempts(self._send_once, method, url, **arguments)
+        except tenacity.RetryError as error:
+            failure = error.last_attempt.exception()
+            raise LabelStudioError(f"{self.url} cannot be used: {failure} ({_ATTEMPTS} attempts)") from failure
+
+    def _send_once(self, method: str, url: str, **arguments: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, url, **arguments)
+        except httpx.TimeoutException as error:
+            raise _Passing("it did not answer in time") from error
+        except httpx.TransportError as error:
+            raise _Passing(str(error) or type(error).__name__) from error
+        if response.status_code == 429 or response.status_code >= 500:
+            raise _Passing(f"it answered {response.status_code}", _retry_after(response))
+        return response
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        failure = state.outcome.exception() if state.outcome else None
+        asked_for = failure.wait if isinstance(failure, _Passing) else 0.0
+        return min(max(asked_for, self._backoff * 2 ** (state.attempt_number - 1)), _LONGEST_WAIT)
+
+    def _refused(self, response: httpx.Response) -> LabelStudioError:
+        said = _detail(response)
+        return LabelStudioError(
+            f"{self.url} refuses {self.token_kind} ({response.status_code}{said}): set LABEL_STUDIO_API_KEY to a token "
+            "of this very server; an organisation may allow only legacy tokens, or only Personal Access Tokens",
+            code="label_studio_refuses",
+        )
+
+    def _object(self, response: httpx.Response, path: str) -> dict[str, Any]:
+        if response.is_redirect:
+            target = urlsplit(response.headers.get("location", ""))
+            raise LabelStudioError(
+                f"{self.url} sends {path} on to {target.scheme}://{target.netloc}{target.path}: "
+                "set LABEL_STUDIO_URL to where Label Studio really is"
+            )
+        if response.status_code != 200:
+            raise LabelStudioError(
+                f"{self.url} answered {response.status_code} to {path}{_detail(response)}",
+                code="not_found" if response.status_code == 404 else None,
+                status=404 if response.status_code == 404 else None,
+            )
+        try:
+            answer = response.json()
+        except ValueError as error:
+            kind = response.headers.get("content-type", "nothing known")
+            raise LabelStudioError(
+                f"{self.url} answered {kind} to {path}, not JSON: is LABEL_STUDIO_URL really Label Studio's address?"
+            ) from error
+        if not isinstance(answer, dict):
+            raise LabelStudioError(f"{self.url} answered {path} with something other than an object")
+        return answer
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of `url` as the client that sends the request reads them: two parsers could disagree."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return "", "", None
+    return ("", "", None) if parsed.userinfo else (parsed.scheme, parsed.host, parsed.port)
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """What a JWT says of itself; empty for a token of another kind. The server checks it, we only need its kind."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _lifetime(access: str) -> float:
+    """Seconds that an access token lives, by its own two times: the clocks of two machines need not agree."""
+    claims = _claims(access)
+    try:
+        return float(claims["exp"]) - float(claims["iat"])
+    except (KeyError, TypeError, ValueError):
+        return 2 * _RENEW_BEFORE
+
+
+def _retry_after(response: httpx.Response) -> float:
+    try:
+        return max(0.0, float(response.headers.get("retry-after", 0)))
+    except ValueError:  # a date: the doubling wait does as well
+        return 0.0
+
+
+def _detail(response: httpx.Response) -> str:
+    """What Label Studio says of the reason, as the end of a sentence."""
+    try:
+        detail = response.json().get("detail")
+    except (ValueError, AttributeError):
+        return ""
+    return f': "{detail[:200]}"' if isinstance(detail, str) else ""
