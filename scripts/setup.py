@@ -1,5 +1,7 @@
 """Makes `.venv`: everything PAM Studio, its demo and its tests need, in the versions of constraints.txt.
 
+With `--only-backend`, as the Dockerfile has it, what the demo and the tests need stays out.
+
 Run by `make setup` with the system's Python, so it uses the standard library only, and nothing newer than Python 3.7
 until it has said which Python it wants. Run again at any time: it does nothing when nothing changed, and goes on
 where it was stopped.
@@ -20,7 +22,9 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".complete"
 CONSTRAINTS = ROOT / "constraints.txt"
+SAM2_NEEDS = ("hydra-core", "iopath", "tqdm")
 STEPS = 4
+ONLY_BACKEND = "--only-backend" in sys.argv[1:]
 
 
 def main() -> None:
@@ -57,7 +61,7 @@ def fingerprint() -> str | None:
     version = run_quietly(PYTHON, "-c", "import sys; print(sys.version)")
     if version is None:
         return None
-    parts = [(ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), version.encode()]
+    parts = [(ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), f"{version}{ONLY_BACKEND}".encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -88,13 +92,15 @@ def install_torch() -> None:
 
 def install_dependencies() -> None:
     """All but sam2, which would bring torchvision: useless here, and broken beside a CPU build of torch."""
-    step(3, "Label Studio, transformers and the other packages (some 200)")
+    step(3, "the other packages, some 100" if ONLY_BACKEND else "Label Studio and the other packages, some 200")
     import tomllib  # Python 3.11, which is certain here
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["demo"], *extras["test"], "hydra-core", "iopath", "tqdm"]
-    pip("setuptools", "wheel", *(name for name in wanted if not name.startswith(("sam2", "pam-studio"))))
+    wanted = ["setuptools", "wheel", *project["dependencies"], *SAM2_NEEDS]
+    if not ONLY_BACKEND:
+        wanted += [*extras["demo"], *extras["test"]]
+    pip(*(name for name in wanted if not name.startswith(("sam2", "pam-studio"))))
 
 
 def install_project() -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.demo import studio
@@ -25,12 +25,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo that is up: its servers, and the id and token that its project is reached with."""
+    """A demo that is up: its folder and servers, and the id and token that its project is reached with."""
 
+    data_dir: Path
     label_studio: Server
     backend: Server
     project: int
-    token: str
+    token: str = field(repr=False)
 
     def check_alive(self) -> None:
         """Raise DemoError if one of the servers has stopped."""
@@ -60,7 +61,7 @@ def running(data_dir: Path, port: int, backend_port: int, say: Say = print) -> I
                 project.connect(number, backend.url)
                 if imported := project.import_photographs(number):
                     say(f"imported {imported} photographs")
-            yield Demo(label_studio, backend, number, token)
+            yield Demo(data_dir, label_studio, backend, number, token)
         finally:
             label_studio.ask_to_stop()
             backend.stop()

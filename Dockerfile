@@ -1,0 +1,16 @@
+FROM python:3.11-slim
+ARG TORCH_INDEX_URL=
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY scripts scripts
+COPY backend backend
+COPY model model
+RUN PIP_NO_CACHE_DIR=1 python scripts/setup.py --only-backend
+RUN useradd --uid 1000 pam && install -d -o pam -m 700 /data
+USER pam
+VOLUME /data
+EXPOSE 9090
+HEALTHCHECK --interval=10s --start-period=60s \
+    CMD ["/app/.venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9090/health', timeout=5)"]
+ENTRYPOINT ["/app/.venv/bin/pam-studio"]
+CMD ["serve"]
