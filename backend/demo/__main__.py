@@ -28,8 +28,8 @@ READY = """
 
 
 def demo(
-    port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
-    backend_port: Annotated[int, typer.Option(help="Port of PAM Studio.")] = 9090,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Label Studio.")] = 8080,
+    backend_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of PAM Studio.")] = 9090,
     data_dir: Annotated[Path, typer.Option(help="Folder that keeps the work, the logs and the token.")] = Path(".demo"),
 ) -> None:
     """Start Label Studio and PAM Studio with a project of photographs, until Ctrl-C."""

@@ -25,7 +25,8 @@ def hold(command: list[str]) -> int:
 
 
 def _stop_when_stdin_closes(process: subprocess.Popen) -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     _signal_group(process, signal.SIGTERM)
     try:
         process.wait(GRACE_SECONDS)

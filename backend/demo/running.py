@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +142,7 @@ def _token(path: Path) -> str:
     return token
 
 
-def _reach_this_machine_directly(inherited: os._Environ[str]) -> dict[str, str]:
+def _reach_this_machine_directly(inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment with 127.0.0.1 taken out of what goes through a proxy."""
     others = inherited.get("no_proxy") or inherited.get("NO_PROXY")
     direct = ",".join(filter(None, ["127.0.0.1", "localhost", others]))
