@@ -71,6 +71,11 @@ class Double:
         waiting = list(replies)
         self.rule(lambda asked: waiting.pop(0) if asked.path == path and waiting else None)
 
+    @property
+    def granted_headers(self) -> list[str]:
+        """The headers that open this server beside the legacy token's."""
+        return [f"Bearer {token}" for token in self._granted]
+
     def revoke(self) -> None:
         self._granted.clear()
 
@@ -80,7 +85,7 @@ class Double:
                 return reply
         if asked.path == "/api/token/refresh/":
             return self._refresh(json.loads(asked.body)["refresh"])
-        if asked.authorization not in {f"Token {LEGACY}", *(f"Bearer {token}" for token in self._granted)}:
+        if asked.authorization not in (f"Token {LEGACY}", *self.granted_headers):
             return json_reply(401, {"detail": "Invalid token."})
         if asked.path == "/api/tasks/":
             after = json.loads(asked.query["query"])["filters"]["items"][0]["value"]
