@@ -316,6 +316,12 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, acknowledged_befo
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_each_commit_reaches_the_disk(ledger: Ledger) -> None:
+    """A killed process loses nothing that the kernel has; only a synchronous commit also outlives a power cut."""
+    assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+
+
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     """The write fails as on a full disk (the kernel refuses to let the file grow); with space again, work goes on."""
     path = tmp_path / "ledger.sqlite"

@@ -113,6 +113,46 @@ def test_two_exports_to_one_place_are_told_apart(tmp_path: Path) -> None:
     assert (out / "first").read_text() == "first"
 
 
+def replace_often(out: Path) -> None:
+    for number in range(300):
+        write(out, str(number))
+
+
+def test_out_is_there_at_every_moment(tmp_path: Path) -> None:
+    """A training that starts just when an export ends must find the one or the other, never nothing."""
+    out = tmp_path / "regions"
+    write(out, "first")
+    child = multiprocessing.get_context("fork").Process(target=replace_often, args=(out,))
+    child.start()
+    seen = set()
+    while child.is_alive():
+        seen.add(os.readlink(out))
+    assert child.exitcode == 0 and len(seen) > 100
+
+
+def test_all_files_are_on_the_disk_before_out_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a renamed link may have reached the disk without the files it leads to."""
+    out = tmp_path / "regions"
+    synced: set[str] = set()
+    at_the_change: set[str] = set()
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(handle: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        at_the_change.update(synced)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    write(out, "text")
+    folder = out.resolve()
+    assert at_the_change == {str(folder), str(folder / "images"), str(folder / "images" / "a.txt")}
+    assert synced - at_the_change == {str(tmp_path)}
+
+
 def leave_behind(out: Path) -> None:
     with replacing(out) as folder:
         (folder / "half").write_text("half")
