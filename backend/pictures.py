@@ -100,7 +100,7 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
             return np.array(colours if turn is None else colours.transpose(turn))
     except UnidentifiedImageError as error:
         raise PictureError(f"the file is no image that can be read: {_looks_like(data)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, RuntimeError, struct.error) as error:
         raise PictureError(f"the image is damaged or cut short: {error}") from error
 
 
