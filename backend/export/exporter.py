@@ -44,7 +44,8 @@ def export(
     config = labeling_config.parse(project.get("label_config") or "")
     with replacing(out) as folder:
         reconcile(project_id, ledger, studio, progress)
-        run = _Run(folder, config, ledger, fetch_image, max_pixels)
+        # Where an image cannot be had, asking again for the project tells a lost file from a lost Label Studio.
+        run = _Run(folder, config, ledger, fetch_image, lambda: studio.project(project_id), max_pixels)
         with closing(run.pam), closing(run.coco):
             for done, annotations in enumerate(ledger.annotations_by_task(project_id), start=1):
                 run.add_task(annotations)
@@ -59,7 +60,13 @@ class _Run:
     """One export on its way: the writers, and the counts that become the report."""
 
     def __init__(
-        self, folder: Path, config: LabelingConfig, ledger: Ledger, fetch_image: FetchImage, max_pixels: int
+        self,
+        folder: Path,
+        config: LabelingConfig,
+        ledger: Ledger,
+        fetch_image: FetchImage,
+        check_studio: Callable[[], object],
+        max_pixels: int,
     ):
         self.pam = PamWriter(folder)
         self.coco = CocoWriter(folder)
@@ -67,6 +74,7 @@ class _Run:
         self._config = config
         self._ledger = ledger
         self._fetch_image = fetch_image
+        self._check_studio = check_studio
         self._max_pixels = max_pixels
         self._counts: Counter[str] = Counter()
         self._model_versions: Counter[str] = Counter()
@@ -124,6 +132,7 @@ class _Run:
         try:
             return self._images.add(self._fetch_image(address, task_id))
         except PictureError as error:
+            self._check_studio()
             self._left_out.append(LeftOut(task_id, error.message))
             return None
 

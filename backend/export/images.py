@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,15 +51,16 @@ class ImageStore:
 
 
 def _as_trained_on(data: bytes, pixels: np.ndarray) -> tuple[bytes, str]:
-    """The file to store and its suffix: the original bytes, unless they lie on their side.
+    """The file to store and its suffix: the original bytes, unless these ask to be turned.
 
-    Label Studio shows an image, and so takes masks and clicks, with its EXIF orientation applied. Trainers read the
-    pixels as they lie in the file and do not look at the orientation: such a file is written anew, upright.
+    Label Studio shows an image, and so takes masks and clicks, with its EXIF orientation applied: that is `pixels`.
+    Pillow ignores the orientation and OpenCV obeys it, so only a file that asks for nothing means the same to every
+    trainer. Any other is written anew, upright.
     """
     with Image.open(io.BytesIO(data)) as image:
         suffix = _SUFFIXES.get(str(image.format), str(image.format).lower())
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation == 1:
+        asks_to_be_turned = _asks_to_be_turned(image)
+    if not asks_to_be_turned:
         return data, suffix
     upright = io.BytesIO()
     if suffix == "jpg":
@@ -66,3 +68,10 @@ def _as_trained_on(data: bytes, pixels: np.ndarray) -> tuple[bytes, str]:
         return upright.getvalue(), suffix
     Image.fromarray(pixels).save(upright, "PNG")
     return upright.getvalue(), "png"
+
+
+def _asks_to_be_turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except (SyntaxError, ValueError, TypeError, OSError, struct.error):
+        return True  # readers disagree about damaged EXIF data, so it is not passed on

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import multiprocessing
 import os
 import resource
 import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -278,38 +279,35 @@ def test_threads_share_one_ledger(ledger: Ledger) -> None:
     assert {id: state.result for id, state in living(ledger).items()} == {n: [{"id": "24"}] for n in range(8)}
 
 
-JOURNAL_FOREVER = """
-import sys
-from pathlib import Path
-from backend.ledger import Ledger
-with Ledger(Path(sys.argv[1])) as ledger:
-    number = 0
-    while True:
-        number += 1
-        ledger.journal("ANNOTATION_CREATED", {
-            "annotation": {"id": number, "task": 1, "project": 1, "result": ["x" * 20_000], "was_cancelled": False,
-                           "created_at": "2026-11-22T12:00:00Z", "updated_at": "2026-11-22T12:00:00Z"},
-            "task": {"id": 1, "data": {}}})
-        print(number, flush=True)
-"""
+def journal_forever(path: Path, acknowledge: Connection) -> None:
+    with Ledger(path) as ledger:
+        for number in itertools.count(1):
+            ledger.journal(*changed(number, result=["x" * 20_000]))
+            acknowledge.send(number)
 
 
 @pytest.mark.parametrize("acknowledged_before", [1, 2, 17, 60, 120])
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, acknowledged_before: int) -> None:
     """The webhook is answered after the journal returns: from then on, no crash may lose it."""
     path = tmp_path / "ledger.sqlite"
-    process = subprocess.Popen([sys.executable, "-c", JOURNAL_FOREVER, str(path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while int(process.stdout.readline()) < acknowledged_before:
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=journal_forever, args=(path, sending))
+    process.start()
+    sending.close()
+    while (acknowledged := receiving.recv()) < acknowledged_before:
         pass
-    process.send_signal(signal.SIGKILL)
-    acknowledged = [acknowledged_before, *map(int, process.stdout.read().split())]
-    process.wait()
+    process.kill()
+    process.join()
+    while receiving.poll():  # what it had acknowledged by the time the signal reached it
+        try:
+            acknowledged = receiving.recv()
+        except (EOFError, OSError):  # the kill may cut a message
+            break
 
     with Ledger(path) as ledger:
         ids = list(living(ledger))
         assert ids == list(range(1, len(ids) + 1))
-        assert len(ids) >= acknowledged[-1]
+        assert len(ids) >= acknowledged
         ledger.journal(*deleted(1))
     assert len(events(path)) == len(ids) + 1
     with sqlite3.connect(path) as db:

@@ -6,8 +6,11 @@ import contextlib
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -16,14 +19,17 @@ from PIL import Image
 from pycocotools.coco import COCO
 from skimage import data
 
+from backend import pictures
 from backend.errors import ConfigError, ExportError, LabelStudioError
 from backend.export import ExportReport, export
+from backend.label_studio import LabelStudio
 from backend.ledger import Ledger
 from backend.masks import bounding_box
 from model.prompt import Point
 from tests.backend.export.project import (
     CAT,
     COIN,
+    CONFIG,
     Studio,
     annotation,
     cat_mask,
@@ -207,6 +213,70 @@ def test_a_label_studio_that_goes_down_costs_nothing(ledger: Ledger, tmp_path: P
         (tmp_path / "regions").readlink().name, ".regions.lock", "data", "regions",
     ]  # fmt: skip
     assert [[a.id for a in of_task] for of_task in ledger.annotations_by_task(1)] == [[11], [12]]
+
+
+class HttpStudio(ThreadingHTTPServer):
+    """Label Studio's part of the conversation over real HTTP; it goes away for good when `gone_at` is asked for."""
+
+    def __init__(self, gone_at: str | None = None):
+        self.gone_at, self.is_gone = gone_at, False
+        super().__init__(("127.0.0.1", 0), Answer)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, HttpStudio)
+        address = urlsplit(self.path)
+        self.server.is_gone |= address.path == self.server.gone_at
+        if self.server.is_gone:
+            self.connection.close()
+            return
+        if address.path.startswith("/data/"):
+            self.answer("image/jpeg", fetch(address.path, 0))
+        elif address.path == "/api/tasks/":
+            (first,) = json.loads(parse_qs(address.query)["query"][0])["filters"]["items"]
+            page = [one for one in two_tasks() if one["id"] > first["value"]]
+            self.answer("application/json", json.dumps({"tasks": page}).encode())
+        else:
+            project = {"id": 1, "title": "PAM demo", "label_config": CONFIG}
+            self.answer("application/json", json.dumps(project).encode())
+
+    def answer(self, kind: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("gone_at", [None, "/api/tasks/", "/data/upload/1/coins.jpg", "/data/upload/1/cat.png"])
+def test_over_http_an_export_is_whole_or_not_at_all(ledger: Ledger, tmp_path: Path, gone_at: str | None) -> None:
+    """Label Studio goes down at some point: an image that it holds back must not pass for an image that is lost."""
+    out = tmp_path / "regions"
+    run(ledger, out)
+    before = contents(out)
+    limits = pictures.FetchLimits(1 << 20, 10.0)
+    with HttpStudio(gone_at) as server:
+        studio = LabelStudio(server.url, "token", timeout=5.0, backoff=0.01)
+
+        def over_http() -> ExportReport:
+            return export(1, out, ledger, studio, lambda at, task: pictures.fetch(at, task, studio, limits))
+
+        if gone_at is None:
+            assert over_http().regions == 3
+        else:
+            with pytest.raises(LabelStudioError, match=f"{server.url} cannot be used"):
+                over_http()
+            assert contents(out) == before
+        server.shutdown()
 
 
 def test_other_failures_leave_the_old_export_whole(ledger: Ledger, tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ def test_a_file_on_its_side_is_stored_upright(tmp_path: Path, orientation: int) 
     assert np.abs(pixels.astype(int) - upright).mean() < 6
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\0\0\0\x08\0\x05", b"Exif\0\0no TIFF header", b"\xff" * 40])
+def test_damaged_exif_data_is_not_passed_on(tmp_path: Path, exif: bytes) -> None:
+    """What a browser, Pillow and OpenCV make of it differs; the stored image leaves nothing to make of."""
+    file = io.BytesIO()
+    Image.fromarray(data.chelsea()).save(file, "JPEG", exif=exif, quality=90)
+    image = ImageStore(tmp_path, 1_000_000).add(file.getvalue())
+    assert (image.height, image.width) == (300, 451)
+    with Image.open(tmp_path / image.path) as stored:
+        assert stored.getexif().get(0x0112, 1) == 1
+
+
 @pytest.mark.parametrize("file", [b"", b"no image", photograph("chelsea")[:2000]])
 def test_what_is_no_image_is_refused_and_not_stored(tmp_path: Path, file: bytes) -> None:
     """An error page behind an image's address must not end up in a data set."""
