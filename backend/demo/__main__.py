@@ -19,8 +19,8 @@ READY = """
   login {email}   password {password}
 
   1. Open a photograph and switch on Auto-Annotation, below the picture.
-  2. Press the smart tool, the last one of the tool bar, choose its label, and click an object.
-  3. Click again, or Alt+click what is too much, until the mask fits; accept it, mend the words, press Submit.
+  2. Press the smart tool, the last one of the tool bar; then 1, for its label, and click an object.
+  3. 1 and a click add to it, 1 and Alt+click take away. Accept it (the tick), mend words and mask, press Submit.
 
   PAM Studio  {backend}   Logs  {logs}
   Ctrl-C stops both; the work stays in {data_dir}.

@@ -18,6 +18,7 @@ from backend.demo.servers import LOOPBACK, DemoError, Server, check_port_is_free
 
 LABEL_CONFIG = Path(__file__).resolve().parents[2] / "label_config" / "image.xml"
 FIRST_START_SECONDS = 600.0
+BACKEND_SECONDS = 120.0
 LOCK_SECONDS = 15.0
 
 Say = Callable[[str], None]
@@ -53,9 +54,11 @@ def running(data_dir: Path, port: int, backend_port: int, say: Say = print) -> I
         token = _token(data_dir / "token")
         label_studio, backend = _servers(data_dir, port, backend_port, token)
         try:
-            backend.start([lock])
-            _start_label_studio(label_studio, data_dir, [lock], say)
-            backend.wait_until_healthy(60)
+            with _finished_database(data_dir / "label-studio", say):
+                label_studio.start([lock])
+                backend.start([lock])
+                backend.wait_until_healthy(BACKEND_SECONDS)
+                label_studio.wait_until_healthy(FIRST_START_SECONDS, _every_ten_seconds(say))
             with studio.DemoProject(label_studio.url, token) as project:
                 number = project.ensure(LABEL_CONFIG.read_text())
                 project.connect(number, backend.url)
@@ -86,26 +89,29 @@ def _servers(data_dir: Path, port: int, backend_port: int, token: str) -> tuple[
     return label_studio, Server("PAM Studio", serve, inherited | ours, backend_port, logs / "pam-studio.log")
 
 
-def _start_label_studio(server: Server, data_dir: Path, keep_open: list[int], say: Say) -> None:
-    """Start it; a database whose first migration was cut short is begun anew, since nobody has worked in it yet."""
-    complete = data_dir / "label-studio.complete"
-    if not complete.exists():
-        shutil.rmtree(data_dir / "label-studio", ignore_errors=True)
+@contextmanager
+def _finished_database(folder: Path, say: Say) -> Iterator[None]:
+    """Give the start inside a folder whose first migration was not cut short; one that was is begun anew.
+
+    Nobody can have worked in a database that Label Studio never came up with.
+    """
+    finished = folder.with_suffix(".finished")
+    if not finished.exists():
+        shutil.rmtree(folder, ignore_errors=True)
         say("Label Studio makes its database: about a minute, the first time only")
-    (data_dir / "label-studio").mkdir(exist_ok=True)
-    server.start(keep_open)
-    server.wait_until_healthy(FIRST_START_SECONDS, _every_ten_seconds(lambda s: say(f"  … {s:.0f} s")))
-    complete.touch()
+    folder.mkdir(exist_ok=True)
+    yield
+    finished.touch()
 
 
-def _every_ten_seconds(tell: Callable[[float], None]) -> Callable[[float], None]:
+def _every_ten_seconds(say: Say) -> Callable[[float], None]:
     told = 0.0
 
     def waiting(seconds: float) -> None:
         nonlocal told
         if seconds - told >= 10:
             told = seconds
-            tell(seconds)
+            say(f"  … {seconds:.0f} s")
 
     return waiting
 

@@ -167,7 +167,9 @@ def assert_exported(out: Path, coin: SavedRegion, next_coin: SavedRegion) -> Non
     assert answers(out / "brief_cap_en.jsonl") == [coin.words["caption"], next_coin.words["caption"]]
     first = json.loads((out / "recognize_en.jsonl").read_text().splitlines()[0])
     assert (out / first["image"]).is_file()
-    assert [*COIN, 1] in [[*point, label] for point, label in zip(first["points"], first["labels"], strict=True)]
+    # A screen has pixels of its own, so a click lands within one of the photograph's.
+    clicks = [point for point, label in zip(first["points"], first["labels"], strict=True) if label == 1]
+    assert any(max(abs(x - COIN[0]), abs(y - COIN[1])) <= 1 for x, y in clicks)
 
     coco = json.loads((out / "coco.json").read_text())
     assert [row["attributes"]["category"] for row in coco["annotations"]] == [
