@@ -34,6 +34,7 @@ def demo(
 ) -> None:
     """Start Label Studio and PAM Studio with a project of photographs, until Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would not have
     try:
         with running(data_dir, port, backend_port, _say) as started:
             _say(_ready(started, data_dir))

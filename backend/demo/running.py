@@ -91,17 +91,19 @@ def _servers(data_dir: Path, port: int, backend_port: int, token: str) -> tuple[
 
 @contextmanager
 def _finished_database(folder: Path, say: Say) -> Iterator[None]:
-    """Give the start inside a folder whose first migration was not cut short; one that was is begun anew.
+    """Give the start inside a database that no earlier start was killed in the middle of making.
 
-    Nobody can have worked in a database that Label Studio never came up with.
+    Only one that is marked as unfinished is removed: Label Studio never came up with it, so nobody has worked in it.
     """
-    finished = folder.with_suffix(".finished")
-    if not finished.exists():
+    unfinished = folder.with_suffix(".unfinished")
+    if unfinished.exists():
         shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
         say("Label Studio makes its database: about a minute, the first time only")
-    folder.mkdir(exist_ok=True)
+        unfinished.touch()
+        folder.mkdir()
     yield
-    finished.touch()
+    unfinished.unlink(missing_ok=True)
 
 
 def _every_ten_seconds(say: Say) -> Callable[[float], None]:

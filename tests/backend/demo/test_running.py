@@ -56,6 +56,19 @@ def test_lock_lasts_as_long_as_a_server_that_inherited_it(tmp_path: Path, monkey
         pass
 
 
+def test_only_an_unfinished_database_is_begun_anew(tmp_path: Path) -> None:
+    """A finished one is somebody's work, whatever else of the folder is lost."""
+    database = tmp_path / "label-studio" / "label_studio.sqlite3"
+    with pytest.raises(KeyboardInterrupt), running._finished_database(database.parent, print):
+        database.write_text("half")
+        raise KeyboardInterrupt
+    with running._finished_database(database.parent, print):
+        assert not database.exists()
+        database.write_text("whole")
+    with running._finished_database(database.parent, print):
+        assert database.read_text() == "whole"
+
+
 @pytest.mark.parametrize(("option", "remedy"), [("--port", "DEMO_PORT"), ("--backend-port", "DEMO_BACKEND_PORT")])
 def test_busy_port_is_one_sentence_and_leaves_nothing_running(
     tmp_path: Path, free_port: int, option: str, remedy: str
