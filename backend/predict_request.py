@@ -61,14 +61,14 @@ def parse(body: bytes) -> PredictRequest:
     request = Node.read(body)
     context = None if request["params"].is_missing else request["params"]["context"]
     return PredictRequest(
-        project_id=_project_id(request["project"]),
+        project_id=project_id(request["project"]),
         label_config=request["label_config"].text(),
         tasks=tuple(_task(task) for task in request["tasks"].items(MAX_TASKS)),
         context=None if context is None or context.is_missing else tuple(_results(context["result"])),
     )
 
 
-def _project_id(project: Node) -> int | None:
+def project_id(project: Node) -> int | None:
     """Label Studio sends `"<id>.<when it was created>"`, and other clients send the id."""
     if project.is_missing or project.value == "":
         return None

@@ -1,0 +1,93 @@
+"""The model as the server sees it: loaded in the background, used by one thread at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from backend import metrics
+from backend.errors import BackendError, RequestError
+from model import PAM, EncodedImage, ModelError, Prompt, PromptError, Region
+
+log = logging.getLogger(__name__)
+
+
+class ModelNotReady(BackendError):
+    """The model is still loading, could not be loaded, or is too busy."""
+
+    status, code = 503, "model_not_ready"
+
+
+class Engine:
+    """One PAM, shared by all threads.
+
+    load:    returns the model; it runs in a thread of its own, so that the server answers meanwhile.
+    name:    what the model is called until it says so itself.
+    timeout: seconds that a caller waits for its turn.
+    """
+
+    def __init__(self, load: Callable[[], PAM], name: str, timeout: float):
+        self._load, self._name, self._timeout = load, name, timeout
+        self._turn = threading.Lock()
+        self._pam: PAM | None = None
+        self._failure: str | None = None
+
+    def start(self) -> None:
+        """Begin to load; returns at once."""
+        threading.Thread(target=self._run, name="load-model", daemon=True).start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded."""
+        return self._pam is not None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the model could not be loaded, or None."""
+        return self._failure
+
+    @property
+    def version(self) -> str:
+        """The model's version."""
+        return self._pam.version if self._pam else self._name
+
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """Look at an image, uint8 (H, W, 3) RGB. Raises ModelNotReady."""
+        with self._using("encode") as pam:
+            return pam.encode(image)
+
+    def perceive(self, image: EncodedImage, prompt: Prompt) -> Region:
+        """Mask and words for a prompt. Raises ModelNotReady, and RequestError for a prompt that means nothing."""
+        with self._using("perceive") as pam:
+            return pam.perceive(image, prompt)
+
+    @contextmanager
+    def _using(self, step: str) -> Iterator[PAM]:
+        if self._pam is None:
+            why = f"could not be loaded: {self._failure}" if self._failure else "is still loading: try again shortly"
+            raise ModelNotReady(f"the model {self._name} {why}")
+        if not self._turn.acquire(timeout=self._timeout):
+            raise ModelNotReady(f"the model was busy for {self._timeout:g} s: try again", code="model_busy")
+        try:
+            with metrics.MODEL_SECONDS.labels(step).time():
+                yield self._pam
+        except PromptError as error:
+            raise RequestError(str(error), code="bad_prompt", status=422) from error
+        finally:
+            self._turn.release()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        try:
+            self._pam = self._load()
+        except (ModelError, RuntimeError, OSError) as error:
+            self._failure = str(error)
+            log.exception("the model %s could not be loaded", self._name)
+            return
+        metrics.MODEL_READY.set(1)
+        log.info("model %s is ready after %.1f s", self._pam.version, time.monotonic() - began)

@@ -1,0 +1,54 @@
+"""PAM Studio as a model of label-studio-ml 2.x, for people who run their backends with that.
+
+    from label_studio_ml.api import init_app
+    from backend.label_studio_ml import PAMStudio
+    app = init_app(model_class=PAMStudio)
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from label_studio_ml.model import LabelStudioMLBase
+from label_studio_ml.response import ModelResponse
+from label_studio_sdk.label_interface.objects import PredictionValue
+
+from backend import predict_request
+from backend.assembly import Backend, assemble
+from backend.settings import Settings
+
+
+@cache
+def _backend() -> Backend:
+    # label-studio-ml makes an object of the class below for every request: the model must not be theirs.
+    return assemble(Settings())
+
+
+class PAMStudio(LabelStudioMLBase):
+    """The same answers as `pam-studio serve` gives, and the same ledger; configured by the same environment."""
+
+    def setup(self) -> None:
+        """Say which model answers."""
+        self.set("model_version", _backend().engine.version)
+
+    def predict(self, tasks: list[dict], context: dict | None = None, **kwargs: Any) -> ModelResponse:
+        """A prediction for a click or a box. Raises BackendError."""
+        asked = {
+            "tasks": tasks,
+            "project": self.project_id,
+            "label_config": self.label_config,
+            "params": {"context": context},
+        }
+        predictions = _backend().suggester.suggest(predict_request.parse(json.dumps(asked).encode()))
+        return ModelResponse(
+            predictions=[
+                PredictionValue(result=p.results, score=p.score, model_version=p.model_version) for p in predictions
+            ]
+        )
+
+    def fit(self, event: str, data: dict, **kwargs: Any) -> dict[str, str]:
+        """Journal an annotation. Raises BackendError."""
+        _backend().ledger.journal(event, data)
+        return {"status": "journalled"}

@@ -1,0 +1,53 @@
+"""The backend as a process: gunicorn, one worker, several threads, one model."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from backend.app import create_app
+from backend.assembly import assemble
+from backend.settings import Settings
+
+THREADS = 8
+"""Requests in hand at once; the model takes them one at a time, the others fetch images or wait."""
+TIMEOUT_SECONDS = 120
+"""Beyond what Label Studio waits for an answer (100 s)."""
+
+
+class Server(BaseApplication):
+    """Gunicorn with our settings instead of its own command line."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = {
+            "bind": f"{self.settings.host}:{self.settings.port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "timeout": TIMEOUT_SECONDS,
+            "graceful_timeout": 10,
+            "proc_name": "pam-studio",
+            "loglevel": self.settings.log_level.lower(),
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        # In the worker, after the fork: threads and SQLite connections do not survive one.
+        return create_app(assemble(self.settings))
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It logs every URL at INFO, and a pre-signed one is a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if settings.label_studio_api_key and not settings.label_studio_url:
+        logging.getLogger(__name__).warning("LABEL_STUDIO_API_KEY is set without LABEL_STUDIO_URL, so it is not used")
+    Server(settings).run()

@@ -1,0 +1,28 @@
+"""Models and photographs that the tests of `model` share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage import data
+
+import model
+from model import PAM, EncodedImage
+
+
+@pytest.fixture(scope="session")
+def nano() -> PAM:
+    """The model that comes with the package."""
+    return model.load("nano", threads=1)
+
+
+@pytest.fixture(scope="session")
+def coffee() -> np.ndarray:
+    """A colour photograph, uint8 (400, 600, 3)."""
+    return data.coffee()
+
+
+@pytest.fixture(scope="session")
+def encoded(nano: PAM, coffee: np.ndarray) -> EncodedImage:
+    """The photograph, encoded once for all prompts."""
+    return nano.encode(coffee)

@@ -1,0 +1,109 @@
+"""Checkpoints: what is written is read back, and what does not fit is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import model
+from model import PAM, CheckpointError, Point, Prompt
+from model.checkpoint import CONFIG, NANO, TOKENIZER, WEIGHTS, from_official, save
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of nano to damage."""
+    return Path(shutil.copytree(NANO, tmp_path / "nano"))
+
+
+def test_what_is_saved_is_loaded(nano: PAM, coffee: np.ndarray, tmp_path: Path):
+    """Same mask, same words, same file."""
+    save(nano, tmp_path / "copy", {})
+    copy = model.load(tmp_path / "copy")
+    prompt = Prompt((Point(300, 170),))
+    ours, theirs = (pam.perceive(pam.encode(coffee), prompt) for pam in (nano, copy))
+    assert np.array_equal(ours.mask, theirs.mask)
+    assert ours.words == theirs.words
+    assert copy.version == nano.version
+
+
+def test_nano_fits_the_repository():
+    """The issue's bound: 10 MB, and its configuration and figures beside it."""
+    assert sum(file.stat().st_size for file in NANO.iterdir()) <= 10_000_000
+    about = json.loads((NANO / CONFIG).read_text())["about"]
+    assert {"command", "seed", "data", "figures"} <= set(about)
+
+
+def rename(old: str, new: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS)
+        tensors[new] = tensors.pop(old)
+        save_file(tensors, folder / WEIGHTS)
+
+    return damage
+
+
+def reshape(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    tensors["image_newline"] = torch.zeros(7)
+    save_file(tensors, folder / WEIGHTS)
+
+
+def truncate(folder: Path) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
+
+
+def edit_config(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    config["model"]["colour"] = "red"
+    (folder / CONFIG).write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / TOKENIZER).unlink(), "it has no tokenizer.json"),
+        (lambda folder: (folder / CONFIG).write_text("{"), "config.json cannot be read"),
+        (edit_config, "configuration cannot be read.*colour"),
+        (lambda folder: (folder / TOKENIZER).write_text("{}"), "tokenizer.json is damaged"),
+        (truncate, "model.safetensors is damaged"),
+        (reshape, r"'image_newline' is \(7,\), nano needs \(160,\)"),
+        (rename("image_newline", "image_oldline"), "'image_oldline' has no place in nano"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(folder: Path, damage: Callable[[Path], None], says: str):
+    """The error names the file or the tensor."""
+    damage(folder)
+    with pytest.raises(CheckpointError, match=says):
+        model.load(folder)
+
+
+def test_a_missing_tensor_is_named(folder: Path):
+    """A checkpoint that lacks a part never loads half."""
+    tensors = load_file(folder / WEIGHTS)
+    del tensors["perceiver.proj.bias"]
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"'perceiver.proj.bias' is missing \(1 in all\)"):
+        model.load(folder)
+
+
+def test_no_folder_at_all(tmp_path: Path):
+    """A wrong path is not taken for a download."""
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        model.load(tmp_path / "nowhere")
+
+
+def test_official_names():
+    """Published names find their part of PAM; a stranger's do not."""
+    assert from_official("model.layers.3.mlp.up_proj.weight") == "language.model.layers.3.mlp.up_proj.weight"
+    assert from_official("model.mm_projector_semT.2.bias") == "semantic_projector.2.bias"
+    with pytest.raises(CheckpointError, match="belongs to no part"):
+        from_official("transformer.h.0.attn.weight")
