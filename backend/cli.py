@@ -2,76 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import SecretStr, ValidationError
 
 from backend.errors import BackendError, ExportError
+from backend.options import with_settings
 from backend.settings import Settings
 from model.errors import ModelError
+from model.prompt import Point
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Click an object, get its mask, category, explanation and caption: a Label Studio ML backend.",
 )
-
-
-def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option for each of these settings (all of them when none is named), help and all.
-
-    The command takes a Settings first; an option that is not given leaves it to the environment and the default. Secrets
-    get no option: a command line is no place for them.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        fields = {
-            name: field
-            for name, field in Settings.model_fields.items()
-            if (not names or name in names) and "SecretStr" not in str(field.annotation)
-        }
-        options = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[
-                    str | None,
-                    typer.Option(help=field.description, metavar=_kind(field.annotation), show_default=_shown(field.default)),
-                ],
-            )
-            for name, field in fields.items()
-        ]
-
-        def run(**given: Any) -> None:
-            chosen = {name: given.pop(name) for name in fields}
-            command(read_settings({k: v for k, v in chosen.items() if v is not None}), **given)
-
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + options
-        )
-        return run
-
-    return decorate
-
-
-def read_settings(options: dict[str, str]) -> Settings:
-    """Settings from options, environment and defaults; exits with one line for each that is wrong."""
-    try:
-        return Settings(**options)
-    except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
-            print(f"pam-studio: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -133,8 +82,8 @@ def predict(
     from backend import masks, overlay, pictures
 
     prompt = model.Prompt(
-        tuple(model.Point(*numbers("--point", p, 2)) for p in point)
-        + tuple(model.Point(*numbers("--negative", n, 2), positive=False) for n in negative),
+        tuple(click("--point", text, positive=True) for text in point)
+        + tuple(click("--negative", text, positive=False) for text in negative),
         model.Box(*numbers("--box", box, 4)) if box else None,
     )
     image = pictures.decode(photo.read_bytes(), settings.max_image_pixels)
@@ -165,6 +114,12 @@ def predict(
     )
 
 
+def click(option: str, text: str, positive: bool) -> Point:
+    """A click that was written as X,Y."""
+    x, y = numbers(option, text, 2)
+    return Point(x, y, positive)
+
+
 def numbers(option: str, text: str, count: int) -> list[float]:
     """Comma-separated numbers of an option; exits with a usage error when they are not `count`."""
     try:
@@ -174,14 +129,6 @@ def numbers(option: str, text: str, count: int) -> list[float]:
     if len(values) != count:
         raise typer.BadParameter(f"expected {count} numbers separated by commas, got {text!r}", param_hint=option)
     return values
-
-
-def _kind(annotation: Any) -> str:
-    return {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(annotation, "TEXT")
-
-
-def _shown(default: Any) -> str | bool:
-    return False if default is None or isinstance(default, SecretStr) else str(default)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """PAM Studio as a model of label-studio-ml 2.x, for people who run their backends with that.
 
-    from label_studio_ml.api import init_app
-    from backend.label_studio_ml import PAMStudio
-    app = init_app(model_class=PAMStudio)
+from label_studio_ml.api import init_app
+from backend.label_studio_ml import PAMStudio
+app = init_app(model_class=PAMStudio)
 """
 
 from __future__ import annotations

@@ -102,9 +102,7 @@ class Ledger:
     def record_suggestion(self, suggestion: Suggestion) -> None:
         """Keep `suggestion` under its region id."""
         with self._writing() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO suggestions VALUES (?, ?)", (suggestion.region_id, suggestion.to_json())
-            )
+            db.execute("INSERT OR REPLACE INTO suggestions VALUES (?, ?)", (suggestion.region_id, suggestion.to_json()))
 
     def suggestion(self, region_id: str) -> Suggestion | None:
         """The suggestion that was given under `region_id`, or None."""

@@ -32,20 +32,28 @@ class Settings(BaseSettings):
     label_studio_url: str | None = Field(
         None,
         validation_alias=_as_the_field_knows_it("LABEL_STUDIO_URL"),
-        description="Label Studio's address as the backend reaches it; by default what Label Studio says of itself in `/setup`.",
+        description="Label Studio's address as the backend reaches it; "
+        "by default what Label Studio says of itself in `/setup`.",
     )
     label_studio_api_key: SecretStr | None = Field(
         None,
         validation_alias=_as_the_field_knows_it("LABEL_STUDIO_API_KEY"),
-        description="Legacy token or Personal Access Token; sent to `LABEL_STUDIO_URL` only. By default the legacy token that Label Studio hands over in `/setup`.",
+        description="Legacy token or Personal Access Token; sent to `LABEL_STUDIO_URL` only. "
+        "By default the legacy token that Label Studio hands over in `/setup`.",
     )
-    basic_auth_user: str | None = Field(None, description="User name that clients must give (HTTP Basic); off when empty.")
+    basic_auth_user: str | None = Field(
+        None, description="User name that clients must give (HTTP Basic); off when empty."
+    )
     basic_auth_password: SecretStr | None = Field(None, description="Password to `basic_auth_user`.")
     max_request_bytes: int = Field(64 * MIB, ge=1024, description="Largest request body.")
     max_image_bytes: int = Field(100 * MIB, ge=1024, description="Largest image file.")
     max_image_pixels: int = Field(100_000_000, ge=1, description="Largest image, in pixels.")
     image_timeout: float = Field(30.0, gt=0, description="Seconds that fetching one image may take.")
     cache_bytes: int = Field(512 * MIB, ge=0, description="Memory for encoded images, kept by content.")
-    predict_timeout: float = Field(90.0, gt=0, description="Seconds a click may wait for its turn (Label Studio gives up after 100).")
-    polygon_tolerance: float = Field(1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge.")
+    predict_timeout: float = Field(
+        90.0, gt=0, description="Seconds a click may wait for its turn (Label Studio gives up after 100)."
+    )
+    polygon_tolerance: float = Field(
+        1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge."
+    )
     log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")

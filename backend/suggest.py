@@ -84,9 +84,7 @@ class Suggester:
             self._stale[stale] = None
         return prompt
 
-    def _answer(
-        self, request: PredictRequest, task: Task, config: LabelingConfig, prompt: SmartPrompt
-    ) -> Prediction:
+    def _answer(self, request: PredictRequest, task: Task, config: LabelingConfig, prompt: SmartPrompt) -> Prediction:
         began = time.monotonic()
         picture = self._picture(request, task, config)
         height, width = picture.encoded.height, picture.encoded.width
@@ -116,7 +114,9 @@ class Suggester:
         try:
             return self._images.get(_key(request, address), lambda: self._fetch(request, task, address), timeout)
         except FutureTimeout:
-            raise ModelNotReady(f"the image was not encoded within {timeout:g} s: try again", code="model_busy") from None
+            raise ModelNotReady(
+                f"the image was not encoded within {timeout:g} s: try again", code="model_busy"
+            ) from None
 
     def _fetch(self, request: PredictRequest, task: Task, address: str) -> bytes:
         return pictures.fetch(address, task.id, self._studios.of(request.project_id), self._limits)

@@ -1,11 +1,14 @@
-"""PAM, the Perceive Anything Model: a click on an image becomes a mask and words. Knows nothing of Label Studio or HTTP."""
+"""PAM, the Perceive Anything Model: a click on an image becomes a mask and words.
+
+Knows nothing of Label Studio or HTTP.
+"""
 
 import importlib.util
 import sys
 
 if importlib.util.find_spec("torchvision") is not None:
-    # sam2 pulls in a torchvision that is linked to CUDA; beside a CPU build of torch its import raises, and transformers
-    # imports it whenever it is installed. PAM uses nothing of it, so one that does not import counts as absent.
+    # sam2 pulls in a torchvision that is linked to CUDA; beside a CPU build of torch its import raises, and
+    # transformers imports it whenever it is installed. PAM uses nothing of it: one that does not import is absent.
     try:
         import torchvision  # noqa: F401
     except (RuntimeError, ImportError, OSError):

@@ -74,7 +74,8 @@ def fill(pam: PAM, tensors: dict[str, torch.Tensor], source: Path) -> None:
             raise CheckpointError(f"{source}: tensor {name!r} has no place in {pam.config.name}")
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"{source}: tensor {name!r} is {tuple(tensor.shape)}, {pam.config.name} needs {tuple(expected[name].shape)}"
+                f"{source}: tensor {name!r} is {tuple(tensor.shape)}, "
+                f"{pam.config.name} needs {tuple(expected[name].shape)}"
             )
     missing = [n for n in expected if n not in tensors and not (tied and n == "language.lm_head.weight")]
     if missing:

@@ -25,9 +25,7 @@ SYSTEM = "You are a helpful assistant."
 
 def chat(question: str) -> str:
     """The full prompt (ChatML, template `qwen_2`) that ends where the assistant begins to speak."""
-    return (
-        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    )
+    return f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def join_explanation(category: str, definition: str) -> str:

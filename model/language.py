@@ -35,13 +35,11 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str) -> tuple[list[
 def splice(embed: nn.Module, before: list[int], visual: Tensor, after: list[int]) -> Tensor:
     """Embeddings (L, hidden) of a prompt in which `visual`, float (V, hidden), stands for the placeholder."""
     device = visual.device
-    return torch.cat(
-        [embed(torch.tensor(before, device=device)), visual, embed(torch.tensor(after, device=device))]
-    )
+    return torch.cat([embed(torch.tensor(before, device=device)), visual, embed(torch.tensor(after, device=device))])
 
 
 def left_pad(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows (L_i, hidden) of different length as one batch (B, L, hidden) padded at the left, with its mask int64 (B, L)."""
+    """Rows (L_i, hidden) of different length as a batch (B, L, hidden) padded at the left, and its mask, int64 (B, L)."""
     length = max(len(row) for row in rows)
     batch = rows[0].new_zeros(len(rows), length, rows[0].shape[1])
     mask = torch.zeros(len(rows), length, dtype=torch.long, device=batch.device)
@@ -59,7 +57,7 @@ def write(
     prompts: embeddings (L_i, hidden), as `splice` gives them.
     """
     embeds, mask = left_pad(prompts)
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    end = int(tokenizer.convert_tokens_to_ids("<|im_end|>"))  # type: ignore[arg-type]
     output = language.generate(  # type: ignore[operator]
         inputs_embeds=embeds,
         attention_mask=mask,
@@ -79,5 +77,5 @@ def _utterance(tokenizer: PreTrainedTokenizerBase, ids: Tensor, log_probabilitie
     ends = (ids == end).nonzero()
     # The end token counts towards the score: a text that stops where it should is more certain than one cut short.
     length = int(ends[0]) + 1 if len(ends) else len(ids)
-    text = tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
-    return Utterance(text, float(log_probabilities[:length].exp().mean()))
+    text = str(tokenizer.decode(ids[:length], skip_special_tokens=True))
+    return Utterance(text.strip(), float(log_probabilities[:length].exp().mean()))

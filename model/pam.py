@@ -112,7 +112,8 @@ class PAM(nn.Module):
             raise ImageError(f"the image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
         pixels = sam2.preprocess(image, self.image_size).to(self.device, self.image_newline.dtype)
         working = proposals.prepare(image) if self.config.proposals else None
-        return EncodedImage(*image.shape[:2], sam2.encode(self.sam, pixels[None]), working)
+        height, width = image.shape[:2]
+        return EncodedImage(height, width, sam2.encode(self.sam, pixels[None]), working)
 
     @torch.inference_mode()
     def segment(self, image: EncodedImage, prompt: Prompt) -> Segmentation:
@@ -161,7 +162,7 @@ class PAM(nn.Module):
         return Region(segmentation.mask, segmentation.score, words, self.version)
 
     def visual_tokens(self, output: sam2.SamOutput) -> Tensor:
-        """What stands for the image placeholder: float (B, V, hidden), image tokens, newline, semantic tokens, newline."""
+        """What stands for the image placeholder: image tokens, newline, semantic tokens, newline; (B, V, hidden)."""
         image, semantic = self.perceiver(output.image, output.tokens)
         batch = len(image)
         return torch.cat(

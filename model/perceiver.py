@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from model.config import PerceiverConfig
 
 FULL, QUARTER = 2, 4
-"""Neighbourhoods that one image token stands for: 2 x 2 for images and a clip's first frame, 4 x 4 for the other frames."""
+"""Side of the square of cells that one image token stands for: of images and a clip's first frame; of other frames."""
 
 
 class SemanticPerceiver(TwoWayTransformer):

@@ -87,7 +87,10 @@ def build_sam(config: SamConfig) -> nn.Module:
 
 
 def preprocess(image: np.ndarray, size: int) -> Tensor:
-    """uint8 (H, W, 3) RGB to float32 (3, size, size): Pillow's bicubic resize without regard to aspect, ImageNet's statistics."""
+    """uint8 (H, W, 3) RGB to float32 (3, size, size).
+
+    Pillow's bicubic resize without regard to aspect, then ImageNet's mean and deviation, as in the official code.
+    """
     resized = Image.fromarray(image).resize((size, size))
     # The official code divides in float64 and rounds to float32 afterwards.
     pixels = torch.from_numpy((np.asarray(resized) / 255.0).astype(np.float32)).permute(2, 0, 1)
@@ -105,8 +108,8 @@ def prompt_tensors(
 ) -> tuple[Tensor, Tensor]:
     """Box corners and clicks as SAM 2 takes them.
 
-    Returns coordinates (1, P, 2) in pixels of the size x size input, and labels int32 (1, P): 2 and 3 for the corners of
-    the box, which come first, then 1 and 0 for positive and negative clicks, -1 for padding where there is neither.
+    Returns coordinates (1, P, 2) in pixels of the size x size input, and labels int32 (1, P): 2 and 3 for the corners
+    of the box, which come first, then 1 and 0 for positive and negative clicks, -1 for padding where there is neither.
     """
     coordinates: list[tuple[float, float]] = []
     labels: list[int] = []
@@ -165,8 +168,8 @@ def decode(
 def select_tokens(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
     """Which two of the four mask tokens the language side sees, as indices (B,) and (B,).
 
-    The first is token 0 where its mask is stable, else the best of tokens 1 to 3; the second is always token 0. The mask
-    shown is token 0's either way: the published weights were trained with this pair.
+    The first is token 0 where its mask is stable, else the best of tokens 1 to 3; the second is always token 0. The
+    mask shown is token 0's either way: the published weights were trained with this pair.
     """
     first = logits[:, 0].float().flatten(1)
     inner, outer = (first > STABILITY_DELTA).sum(1), (first > -STABILITY_DELTA).sum(1)

@@ -17,8 +17,8 @@ from model.training.scenes import COLOURS, PLACES, SIZES, Facts, draw_scene
 def evaluate(pam: PAM, seed: int, scenes: int) -> dict[str, Any]:
     """Click once on one object of each of `scenes` held-out scenes, and compare mask and words with the truth.
 
-    Returns mean IoU of the mask, and the share of right words: the category, and colour, size and place as they stand in
-    the caption.
+    Returns mean IoU of the mask, and the share of right words: the category, and colour, size and place as they stand
+    in the caption.
     """
     right: dict[str, list[float]] = defaultdict(list)
     for index in range(scenes):

@@ -34,7 +34,10 @@ def jittered_box(mask: np.ndarray, rng: np.random.Generator) -> Box:
 
 
 def rough_mask(image: np.ndarray, mask: np.ndarray, click: Point, rng: np.random.Generator) -> np.ndarray:
-    """What a classical method might propose for a bool mask (H, W): mostly right, sometimes leaking or short, never empty."""
+    """What a classical method might propose for a bool mask (H, W).
+
+    Mostly right, sometimes leaking or short, never empty.
+    """
     way = rng.choice(["flood", "morph", "bite", "disc", "exact"], p=[0.35, 0.25, 0.2, 0.08, 0.12])
     guess = {"flood": _flood, "morph": _morph, "bite": _bite, "disc": _disc}.get(str(way), _exact)(
         image, mask, click, rng

@@ -48,7 +48,7 @@ _LAB = cv2.cvtColor(np.array([list(COLOURS.values())], np.uint8), cv2.COLOR_RGB2
 
 @dataclass(frozen=True)
 class Facts:
-    """What can be said of an object, all of it measured on the pixels of its visible mask except category and texture."""
+    """What can be said of an object, measured on the pixels of its visible mask except category and texture."""
 
     category: str
     colour: str
@@ -182,7 +182,7 @@ def _place(image: np.ndarray, category: str, rng: np.random.Generator) -> tuple[
     texture = "rough" if category == "coin" else str(rng.choice(TEXTURES, p=(0.55, 0.15, 0.15, 0.15)))
     paint = _textured(colour, texture, side, extent, rng) * shade
     if rng.random() < 0.5:
-        shift = np.float32([[1, 0, rng.uniform(-6, 6)], [0, 1, rng.uniform(2, 8)]])
+        shift = np.array([[1, 0, rng.uniform(-6, 6)], [0, 1, rng.uniform(2, 8)]], np.float32)
         shadow = cv2.GaussianBlur(cv2.warpAffine(soft, shift, (side, side)), (0, 0), rng.uniform(1.5, 5))
         image *= 1 - rng.uniform(0.2, 0.6) * shadow[..., None]
     image += (np.clip(paint, 0, 255) - image) * soft
@@ -222,5 +222,5 @@ def _degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     final = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 90))]
-        final = cv2.imdecode(cv2.imencode(".jpg", final, quality)[1], cv2.IMREAD_COLOR)
+        final = np.asarray(cv2.imdecode(cv2.imencode(".jpg", final, quality)[1], cv2.IMREAD_COLOR))
     return final

@@ -50,7 +50,7 @@ class SegmentationStage(nn.Module):
         output = run_sam(self.sam, batch)
         segmentation, iou = mask_loss(output, batch.masks, balance=max(0.0, 1 - progress / 0.4))
         presence = F.binary_cross_entropy_with_logits(output.object_score, torch.ones_like(output.object_score))
-        cells = F.adaptive_avg_pool2d(batch.masks, output.image.shape[-2:]) + 1e-6
+        cells = F.adaptive_avg_pool2d(batch.masks, output.image.shape[-1]) + 1e-6
         pooled = (output.image * cells).sum((2, 3)) / cells.sum((2, 3))
         words = self.pixel_heads.loss(pooled, batch.classes)
         for row in output.tokens.unbind(1):

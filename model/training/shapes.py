@@ -122,9 +122,7 @@ def _cup(s: Sheet) -> np.ndarray:
     middle = -side * 0.2
     s.ellipse(middle + side * top, 0, 0.42, 0.42)
     s.ellipse(middle + side * top, 0, 0.24, 0.24, value=0)
-    s.polygon(
-        np.array([[middle - top, -0.75], [middle + top, -0.75], [middle + foot, 0.8], [middle - foot, 0.8]])
-    )
+    s.polygon(np.array([[middle - top, -0.75], [middle + top, -0.75], [middle + foot, 0.8], [middle - foot, 0.8]]))
     s.ellipse(middle, -0.75, top, 0.16)
     mouth = ((s.u - middle) / top) ** 2 + ((s.v + 0.75) / 0.16) ** 2 < 0.75
     return np.where(mouth, 0.5, 1.1 - 0.35 * np.abs(s.u - middle))

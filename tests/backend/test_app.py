@@ -206,9 +206,7 @@ RESULT = "params__context__result__0"
         (changed("predict_1_click", tasks__0__data={"image": "file:///etc/passwd"}), 422, None),
     ],
 )
-def test_bad_requests(
-    client: FlaskClient, photos: Photos, coins: bytes, body: Any, status: int, code: str | None
-):
+def test_bad_requests(client: FlaskClient, photos: Photos, coins: bytes, body: Any, status: int, code: str | None):
     """One shape of error, the right status, no traceback; and the next request works."""
     photos.files["/data/upload/3/26cbde61-coins.jpg"] = coins
     sent = {"data": body} if isinstance(body, bytes) else {"json": body}

@@ -49,7 +49,14 @@ def test_same_content_is_encoded_once():
 def test_the_least_recently_used_goes_first():
     """Memory stays bounded, and what is worked on stays."""
     shop = Workshop(12)
-    for address, content in (("a", "aaaaa"), ("b", "bbbbb"), ("a", "aaaaa"), ("c", "ccccc"), ("a", "aaaaa"), ("b", "bbbbb")):
+    for address, content in (
+        ("a", "aaaaa"),
+        ("b", "bbbbb"),
+        ("a", "aaaaa"),
+        ("c", "ccccc"),
+        ("a", "aaaaa"),
+        ("b", "bbbbb"),
+    ):
         shop.get(address, content)
     assert shop.encoded == ["aaaaa", "bbbbb", "ccccc", "bbbbb"]
 
@@ -74,9 +81,7 @@ def test_a_click_waits_for_the_encoding_that_is_under_way():
 
     shop.images.prepare("a", fetch)
     found: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(shop.images.get("a", fetch, timeout=5))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(shop.images.get("a", fetch, timeout=5))) for _ in range(4)]
     for thread in threads:
         thread.start()
     gate.set()

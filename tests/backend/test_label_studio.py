@@ -90,7 +90,9 @@ def test_nobody_else_gets_the_token(double, api_key):
 
 def test_the_default_port_is_the_port():
     studio = LabelStudio("https://label.example.org", LEGACY, 1.0)
-    assert studio.headers_for("https://LABEL.example.org:443/a") and not studio.headers_for("http://label.example.org/a")
+    assert studio.headers_for("https://LABEL.example.org:443/a") and not studio.headers_for(
+        "http://label.example.org/a"
+    )
 
 
 def test_tokens_stay_out_of_logs(double, caplog):

@@ -64,7 +64,7 @@ SAVED = {"result": [], "updated_at": "2026-11-22T12:00:00Z"}
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"project": "three"}, '`project` must be a project\'s id, as in "3.1795350775" or 3, got \'three\''),
+        ({"project": "three"}, "`project` must be a project's id, as in \"3.1795350775\" or 3, got 'three'"),
         ({"project": [3]}, "`project` must be"),
         ({"project": True}, "`project` must be"),
         ({"project": "1" * 40}, "`project` must be"),

@@ -234,8 +234,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_lea
 )
 def test_a_drawing_with_anything_put_in_ends_in_a_prompt_or_an_error_for_the_client(broken):
     results = [
-        one | {"value": one["value"] | {key: value}} if key == "x" else one | {key: value}
-        for one, key, value in broken
+        one | {"value": one["value"] | {key: value}} if key == "x" else one | {key: value} for one, key, value in broken
     ]
     try:
         read(*results)

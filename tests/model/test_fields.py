@@ -21,7 +21,10 @@ def test_the_chat_prompt_is_the_official_one():
         (join_explanation("coin", "a small disc of metal."), ("coin", "a small disc of metal.")),
         ("coin: used for: paying", ("coin", "used for: paying")),
         ("It is a coin.", ("", "It is a coin.")),
-        ("a very long text that is no label at all: it goes on", ("", "a very long text that is no label at all: it goes on")),
+        (
+            "a very long text that is no label at all: it goes on",
+            ("", "a very long text that is no label at all: it goes on"),
+        ),
         ("", ("", "")),
     ],
 )

@@ -98,7 +98,9 @@ def reference(name: str, case: str) -> tuple[dict, dict[str, np.ndarray]]:
 def as_prompt(case: dict) -> Prompt:
     if case["vp_labels"] is None:
         return Prompt(box=Box(*case["visual_prompt"]))
-    return Prompt(tuple(Point(x, y, bool(s)) for (x, y), s in zip(case["visual_prompt"], case["vp_labels"], strict=True)))
+    return Prompt(
+        tuple(Point(x, y, bool(s)) for (x, y), s in zip(case["visual_prompt"], case["vp_labels"], strict=True))
+    )
 
 
 def close(ours: torch.Tensor | np.ndarray, theirs: np.ndarray, limit: float) -> None:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from model.prompt import Point
 from model.training import prompts
 from model.training.evaluation import read_caption
-from model.training.scenes import COLOURS, PLACES, SIZES, TEXTURES, Facts, colour_name, draw_scene, place_name, size_name
+from model.training.scenes import (
+    COLOURS,
+    PLACES,
+    SIZES,
+    TEXTURES,
+    Facts,
+    colour_name,
+    draw_scene,
+    place_name,
+    size_name,
+)
 from model.training.shapes import CATEGORIES, PAINTERS, draw
 
 SEEDS = st.integers(0, 10_000)
