@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
@@ -41,7 +42,9 @@ def create_app(backend: Backend) -> Flask:
 
     @app.post("/setup")
     def setup() -> Response:
-        ledger.remember_project(_read_setup(request.get_data()))
+        project = _read_setup(request.get_data())
+        # Label Studio may know itself by a name that only its users can reach it by.
+        ledger.remember_project(replace(project, url=backend.settings.label_studio_url or project.url))
         return jsonify({"model_version": engine.version})
 
     @app.post("/predict")

@@ -59,8 +59,9 @@ def read_prompt(
     tags.
 
     A drawing other than the newest is left over, and does not count, when a draft or annotation that nobody touched for
-    `stale_after` before `now` (aware) holds it, or when its id is in `known_stale`. Label Studio saves such a drawing
-    again with the next draft, which makes it look new: whoever asks should remember `stale_ids` for the next click.
+    `stale_after` before `now` (aware) holds it, when its id is in `known_stale`, or when it is a click without sign and
+    label, as those restored from a draft are. Label Studio saves such a drawing again with the next draft, which makes
+    it look new: whoever asks should remember `stale_ids` for the next click.
 
     Raises RequestError for damaged drawings, for a click outside of the image, and for more than `max_pixels`.
     """
@@ -71,7 +72,7 @@ def read_prompt(
         raise RequestError(f"{len(drawn)} open prompts, more than the {MAX_PROMPTS} that are read: delete some")
     newest = drawn[-1]
     old = {*known_stale, *(id for s in saved if now - s.updated_at > stale_after for id in s.region_ids)}
-    stale = [drawing for drawing in drawn[:-1] if _id(drawing) in old]
+    stale = [drawing for drawing in drawn[:-1] if _id(drawing) in old or _has_lost_its_sign(drawing)]
     fresh = [drawing for drawing in drawn if drawing not in stale]
     height, width = _size(newest, max_pixels)
     for drawing in fresh:
@@ -98,6 +99,12 @@ def _drawings(context: Sequence[Node], config: LabelingConfig) -> list[Node]:
         if (result["from_name"].value, result["type"].value, result["to_name"].value) in tools
         and result["id"].value not in regions
     ]
+
+
+def _has_lost_its_sign(drawing: Node) -> bool:
+    """Whether it is a click restored from a draft, in which Label Studio keeps neither `is_positive` nor the label."""
+    label = drawing["value"]["keypointlabels"]
+    return drawing["type"].value == "keypointlabels" and drawing["is_positive"].is_missing and not label.value
 
 
 def _prompt(drawings: Sequence[Node], height: int, width: int) -> Prompt:

@@ -30,7 +30,7 @@ READY = """
 def demo(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Label Studio.")] = 8080,
     backend_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of PAM Studio.")] = 9090,
-    data_dir: Annotated[Path, typer.Option(help="Folder that keeps the work, the logs and the token.")] = Path(".demo"),
+    data_dir: Annotated[Path, typer.Option(help="Folder that keeps the work, the logs and the token.")] = Path("data"),
 ) -> None:
     """Start Label Studio and PAM Studio with a project of photographs, until Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -85,7 +85,7 @@ def _servers(data_dir: Path, port: int, backend_port: int, token: str) -> tuple[
     )
     ours = {"LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": token}
     serve = [str(programs / "pam-studio"), "serve", "--host", LOOPBACK, "--port", str(backend_port)]
-    serve += ["--data-dir", str(data_dir / "backend")]
+    serve += ["--data-dir", str(data_dir)]
     return label_studio, Server("PAM Studio", serve, inherited | ours, backend_port, logs / "pam-studio.log")
 
 

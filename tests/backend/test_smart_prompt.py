@@ -162,6 +162,15 @@ def test_a_drawing_left_over_from_earlier_work_does_not_count(given_, stale):
     assert len(asked.prompt.points) == len(asked.ids)
 
 
+def test_a_click_restored_from_a_draft_has_lost_its_sign():
+    """A draft keeps clicks without `is_positive`: taken for positive, an old negative click would grow the mask."""
+    restored = click(1, 1, "a")
+    del restored["value"]["keypointlabels"]
+    asked = read(restored, click(2, 2, "b"))
+    assert (asked.ids, asked.stale_ids) == (("b",), ("a",))
+    assert read(restored).ids == ("a",)
+
+
 @given(st.floats(-50, 150), st.floats(-50, 150), st.floats(1, 90), st.floats(1, 90), st.floats(-360, 360))
 def test_a_turned_box_is_read_by_its_bounding_box(x, y, width, height, rotation):
     """Label Studio turns clockwise round the top left corner, in pixels, not in percent."""

@@ -192,4 +192,4 @@ def ask(demo: Demo, path: str) -> dict:
 
 
 def data_dir(demo: Demo) -> Path:
-    return demo.data_dir / "backend"
+    return demo.data_dir
