@@ -66,16 +66,21 @@ class Engine:
         with self._using("perceive") as pam:
             return pam.perceive(image, prompt)
 
-    @contextmanager
-    def _using(self, step: str) -> Iterator[PAM]:
+    def check_ready(self) -> PAM:
+        """The model; raises ModelNotReady, with the reason, as long as there is none."""
         if self._pam is None:
             why = f"could not be loaded: {self._failure}" if self._failure else "is still loading: try again shortly"
             raise ModelNotReady(f"the model {self._name} {why}")
+        return self._pam
+
+    @contextmanager
+    def _using(self, step: str) -> Iterator[PAM]:
+        pam = self.check_ready()
         if not self._turn.acquire(timeout=self._timeout):
             raise ModelNotReady(f"the model was busy for {self._timeout:g} s: try again", code="model_busy")
         try:
             with metrics.MODEL_SECONDS.labels(step).time():
-                yield self._pam
+                yield pam
         except PromptError as error:
             raise RequestError(str(error), code="bad_prompt", status=422) from error
         finally:

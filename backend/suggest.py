@@ -58,8 +58,7 @@ class Suggester:
         Raises BackendError of every kind; nothing is in the ledger then.
         """
         config = _parse_config(request.label_config)
-        if not self._engine.ready:
-            raise ModelNotReady("the model is still loading: try again shortly")
+        self._engine.check_ready()
         if request.context is None:
             if len(request.tasks) == 1:
                 self._prepare(request, request.tasks[0], config)

@@ -128,14 +128,17 @@ def test_webhooks_are_journalled(client: FlaskClient, backend: Backend, name: st
     assert [a.id for a in kept] == ([1] if name in ("webhook_annotation_created", "webhook_annotation_updated") else [])
 
 
-def test_setup_is_remembered(client: FlaskClient, backend: Backend):
-    """Address and token of a project survive in the ledger, so that a restarted backend finds its images."""
-    response = client.post("/setup", json=capture("setup"))
+@pytest.mark.parametrize(("configured", "kept"), [(None, "http://localhost:8080"), ("http://ls:80", "http://ls:80")])
+def test_setup_is_remembered(make_backend: Callable[..., Backend], configured: str | None, kept: str):
+    """Address and token of a project survive in the ledger, so that a restarted backend and an export find its images;
+    an address from the settings wins."""
+    backend = make_backend(label_studio_url=configured)
+    response = create_app(backend).test_client().post("/setup", json=capture("setup"))
     assert response.status_code == 200
-    assert response.json["model_version"] == backend.engine.version
+    assert response.json["model_version"].startswith("pam-nano")
     project = backend.ledger.project(5)
     assert project is not None
-    assert (project.url, project.token) == ("http://localhost:8080", "<legacy token of the project owner>")
+    assert (project.url, project.token) == (kept, "<legacy token of the project owner>")
 
 
 def test_before_the_model_is_loaded(make_backend: Callable[..., Backend], nano: PAM):
@@ -194,7 +197,7 @@ RESULT = "params__context__result__0"
         (b"\xff\xfe", 400, "bad_json"),
         (changed("predict_1_click", project="one"), 400, "bad_request"),
         (changed("predict_1_click", label_config="<View>"), 422, "bad_label_config"),
-        (changed("predict_1_click", label_config="<View/>"), 422, "bad_label_config"),
+        (changed("predict_1_click", label_config="<View/>"), 422, "no_image_tag"),
         (changed("predict_1_click", tasks=[]), 400, "bad_request"),
         (changed("predict_1_click", **{f"{RESULT}__value__x": 130}), 400, "bad_request"),
         (changed("predict_1_click", **{f"{RESULT}__value__x": "left"}), 400, "bad_request"),

@@ -1,0 +1,108 @@
+"""The command line, as people type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from backend import masks
+from backend.settings import Settings
+
+PROGRAM = Path(sys.executable).parent / "pam-studio"
+
+
+def pam_studio(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `pam-studio` in a terminal of 200 columns."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PAM_STUDIO", "LABEL_STUDIO"))}
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=env | {"COLUMNS": "200", "TERM": "dumb"} | environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photograph of coins on disk, 384 x 303."""
+    path = tmp_path_factory.mktemp("photo") / "coins.png"
+    Image.fromarray(data.coins()).save(path)
+    return path
+
+
+def test_predict_prints_json_and_draws(photo: Path, tmp_path: Path):
+    """A click and a negative one: mask, box and words as JSON, and a picture with all of it."""
+    picture = tmp_path / "overlay.png"
+    result = pam_studio("predict", photo, "--point", "153,47", "--negative", "188,75", "--save", picture)
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    mask = masks.from_coco_rle(said["mask"]["counts"], *said["mask"]["size"])
+    assert mask.shape == (303, 384)
+    assert mask[47, 153] and not mask[75, 188]
+    assert said["box"] == [int(v) for v in masks.bounding_box(mask)]
+    assert said["category"] and said["explanation"] and said["caption"]
+    drawn, original = np.asarray(Image.open(picture)), data.coins()
+    assert drawn.shape[1] == 384 and drawn.shape[0] > 303
+    changed = np.abs(drawn[:303].astype(int) - original[..., None]).max(2) > 40
+    assert changed[mask].mean() > 0.9
+    assert changed[~mask].mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("--point", "900,1"), 1, "click (900, 1) lies outside the image of 384 x 303 pixels"),
+        (("--point", "a,1"), 2, "expected 2 numbers separated by commas, got 'a,1'"),
+        (("--box", "1,2,3"), 2, "expected 4 numbers"),
+        ((), 1, "needs a positive click, a box or a mask"),
+        (("--point", "1,1", "--model", "nowhere"), 1, "nowhere is no checkpoint"),
+        (("--point", "1,1", "--threads", "none"), 2, "threads"),
+    ],
+)
+def test_predict_refuses_in_one_line(photo: Path, arguments: tuple[str, ...], status: int, says: str):
+    """A wrong call is told what is wrong, without a traceback."""
+    result = pam_studio("predict", photo, *arguments)
+    assert result.returncode == status
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_file_that_is_no_picture():
+    """Neither a traceback nor half an answer."""
+    result = pam_studio("predict", __file__, "--point", "1,1")
+    assert result.returncode == 1
+    assert "no image" in result.stderr and result.stdout == ""
+
+
+def test_export_of_an_unknown_project(tmp_path: Path):
+    """Without a ledger that knows the project, the message says what to set."""
+    result = pam_studio("export", "--project", 7, "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
+    assert result.returncode == 1
+    assert "knows nothing of project 7" in result.stderr and "LABEL_STUDIO_URL" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_serve_has_an_option_for_every_setting_but_the_secrets():
+    """One table for environment, command line and README."""
+    text = pam_studio("serve", "--help").stdout
+    secrets = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert secrets == {"label_studio_api_key", "basic_auth_password"}
+    for name in Settings.model_fields:
+        assert (f"--{name.replace('_', '-')} " in text) == (name not in secrets)
+
+
+def test_options_win_over_the_environment(photo: Path):
+    """The environment configures, the command line decides."""
+    result = pam_studio("predict", photo, "--point", "9,9", "--model", "here", PAM_STUDIO_MODEL="there")
+    assert "here is no checkpoint" in result.stderr
+    result = pam_studio("predict", photo, "--point", "9,9", PAM_STUDIO_MODEL="there")
+    assert "there is no checkpoint" in result.stderr
