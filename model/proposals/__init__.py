@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.prompt import Prompt
-from model.proposals.honour import honour
-from model.proposals.refine import refine
-from model.proposals.settle import settle
+from model.proposals.enlarge import enlarge
+from model.proposals.oblige import oblige
+from model.proposals.steps import settle
 from model.proposals.working import WorkingImage, prepare
 
 __all__ = ["Proposal", "WorkingImage", "prepare", "propose"]
@@ -46,6 +46,6 @@ def propose(working: WorkingImage, prompt: Prompt, count: int = 1) -> list[Propo
     prompt.check(*working.image.shape[:2])
     settled = settle(working, prompt)
     return [
-        Proposal(honour(working.image, refine(working, settled.view, mask), prompt), score)
+        Proposal(oblige(working.image, enlarge(working, settled.view, mask), prompt), score)
         for mask, score in list(zip(settled.masks, settled.scores, strict=True))[:count]
     ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
-from scipy.sparse import csgraph, diags
+from scipy.sparse import coo_matrix, csgraph, diags, find
 from scipy.sparse.linalg import spsolve
 from skimage.segmentation import watershed
 
@@ -22,8 +22,11 @@ GRABCUT_SIDE = 144
 GRABCUT_ROUNDS = 2
 
 
-def pool(view: View, seeds: Seeds, with_grabcut: bool = True) -> list[tuple[str, np.ndarray]]:
-    """Names of methods and masks, bool (h, w), each in one piece with the core of `seeds`."""
+def pool(view: View, seeds: Seeds, guesses: Iterable[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """Names of methods and masks, bool (h, w), each in one piece with the core of `seeds`.
+
+    guesses: bool (h, w) each, where GrabCut, the slowest of the methods, is to start (see first_guesses).
+    """
     core = seeds.core
     sp = view.superpixels
     reach = geodesic_distance(sp, core)
@@ -33,13 +36,12 @@ def pool(view: View, seeds: Seeds, with_grabcut: bool = True) -> list[tuple[str,
     found += [("geodesic", mask) for mask in grow(sp, core, reach)]
     found += [("merging", mask) for mask in grow(sp, core, minimax_distance(sp, core))]
     found += [("walker", walk(sp, core, far)), ("watershed", flooding(view, core, far))]
-    if with_grabcut:
-        found += [("grabcut", grabcut(view, seeds, prior)) for prior in priors(view, seeds)]
+    found += [("grabcut", grabcut(view, seeds, guess)) for guess in guesses]
     return [(name, solid(attached(mask & ~seeds.negative, core))) for name, mask in found]
 
 
 def background(view: View, seeds: Seeds, reach: np.ndarray) -> np.ndarray:
-    """bool (h, w): where the object surely is not; without a box, also the half of the rim that is least like the core."""
+    """bool (h, w): where the object surely is not; without a box also the half of the rim least like the core."""
     if seeds.box is not None and seeds.negative.any():
         return seeds.negative
     distance = reach[view.superpixels.labels]
@@ -96,21 +98,19 @@ def geodesic_distance(sp: Superpixels, core: np.ndarray) -> np.ndarray:
 
 def minimax_distance(sp: Superpixels, core: np.ndarray) -> np.ndarray:
     """float64 (n,): the least possible largest change on a way from `core` to each superpixel (single linkage)."""
-    inside = np.zeros(len(sp.area), bool)
-    inside[sp.labels[core]] = True
-    start = int(np.flatnonzero(inside)[0])
-    tree = csgraph.minimum_spanning_tree(sp.graph(sp.change + 1e-3))
-    order, parent = csgraph.breadth_first_order(tree, start, directed=False)
-    both = (tree + tree.T).tocsr()
-    step = np.asarray(both[order[1:], parent[order[1:]]]).ravel()
-    distance = np.zeros(len(sp.area))
-    for node, up, change in zip(order[1:].tolist(), parent[order[1:]].tolist(), step.tolist(), strict=True):
-        distance[node] = max(distance[up], change)
-    if inside.sum() > 1:
-        # All of the core counts as one: what must be crossed to join it is free.
-        distance[distance <= distance[inside].max()] = 0
-    distance[inside] = 0
-    return distance
+    count = len(sp.area)
+    inside = np.unique(sp.labels[core])
+    # One more node touches all of the core at next to no cost; the best ways from it are those of the spanning tree.
+    rows, columns = np.concatenate([sp.pairs, np.stack([inside, np.full(len(inside), count)], axis=1)]).T
+    change = np.concatenate([sp.change + 1e-3, np.full(len(inside), 1e-6)])
+    tree = csgraph.minimum_spanning_tree(coo_matrix((change, (rows, columns)), shape=(count + 1, count + 1)))
+    order, parent = csgraph.breadth_first_order(tree, count, directed=False)
+    cost = {tuple(sorted(pair)): c for *pair, c in zip(*(a.tolist() for a in find(tree)), strict=True)}
+    distance = np.zeros(count + 1)
+    for node in order[1:].tolist():
+        up = int(parent[node])
+        distance[node] = max(distance[up], cost[min(node, up), max(node, up)])
+    return distance[:count]
 
 
 def walk(sp: Superpixels, core: np.ndarray, far: np.ndarray) -> np.ndarray:
@@ -135,8 +135,8 @@ def flooding(view: View, core: np.ndarray, far: np.ndarray) -> np.ndarray:
     return watershed(view.gradient, markers) == 1
 
 
-def priors(view: View, seeds: Seeds) -> Iterator[np.ndarray]:
-    """First guesses for GrabCut: the rough mask, or the box and its middle, or discs of several sizes around the core."""
+def first_guesses(view: View, seeds: Seeds) -> Iterator[np.ndarray]:
+    """Where GrabCut may start: the rough mask, or the box and its middle, or discs of several sizes around the core."""
     if seeds.rough is not None:
         yield seeds.rough
     elif seeds.box is not None:
@@ -151,8 +151,8 @@ def priors(view: View, seeds: Seeds) -> Iterator[np.ndarray]:
             yield distance < view.side / share
 
 
-def grabcut(view: View, seeds: Seeds, prior: np.ndarray) -> np.ndarray:
-    """GrabCut (Rother et al. 2004) from the first guess `prior`, at a size of its own since it is the slowest method."""
+def grabcut(view: View, seeds: Seeds, guess: np.ndarray) -> np.ndarray:
+    """GrabCut (Rother et al. 2004) from `guess`, at a size of its own since it is the slowest method."""
     h, w = view.shape
     scale = min(1.0, GRABCUT_SIDE / max(h, w))
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
@@ -160,13 +160,13 @@ def grabcut(view: View, seeds: Seeds, prior: np.ndarray) -> np.ndarray:
     def shrink(mask: np.ndarray) -> np.ndarray:
         return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
 
-    trimap = np.where(shrink(prior), cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    trimap = np.where(shrink(guess), cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     trimap[shrink(seeds.negative)] = cv2.GC_BGD
     trimap[shrink(seeds.positive)] = cv2.GC_FGD
     on = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
     # OpenCV fits five Gaussians to each side, and refuses sides smaller than that.
     if np.count_nonzero(on) < 10 or np.count_nonzero(~on) < 10:
-        return prior
+        return guess
     cv2.setRNGSeed(0)
     rgb = cv2.resize(view.rgb, size, interpolation=cv2.INTER_AREA)
     cv2.grabCut(rgb, trimap, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)

@@ -55,7 +55,7 @@ def click_pixels(prompt: Prompt, positive: bool, height: int, width: int) -> np.
 
 
 def sow(view: View, prompt: Prompt, height: int, width: int) -> Seeds:
-    """The seeds of `prompt`, which is about an image of `height` x `width`, on `view`. Clicks outside it are left out."""
+    """The seeds on `view` of a prompt about an image of `height` x `width`; clicks outside the view are left out."""
     h, w = view.shape
     x0, y0, x1, y1 = view.window
     corner, ratio = np.array([x0, y0]), np.array([w / (x1 - x0), h / (y1 - y0)])

@@ -51,7 +51,7 @@ class Superpixels:
 
 
 def cut(lab: np.ndarray, gradient: np.ndarray) -> Superpixels:
-    """Watershed basins of `gradient` (h, w) around a regular grid of markers, each moved to the flattest pixel nearby."""
+    """Watershed basins of `gradient` (h, w) around a grid of markers, each moved to the flattest pixel nearby."""
     height, width = gradient.shape
     step = max(2, round((height * width / COUNT) ** 0.5))
     markers = np.zeros((height, width), np.int32)

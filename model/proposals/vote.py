@@ -18,7 +18,7 @@ SAME = 0.8
 """IoU above which two masks count as the same answer."""
 
 
-def agreement(masks: Sequence[np.ndarray]) -> np.ndarray:
+def _agreement(masks: Sequence[np.ndarray]) -> np.ndarray:
     """float64 (n, n): IoU of each of `masks`, bool (h, w), with each other."""
     bits = np.stack([np.packbits(m) for m in masks])
     bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
@@ -27,20 +27,30 @@ def agreement(masks: Sequence[np.ndarray]) -> np.ndarray:
     return overlap / np.maximum(area[:, None] + area[None, :] - overlap, 1)
 
 
-def rank(view: View, seeds: Seeds, pool: Sequence[tuple[str, np.ndarray]]) -> list[tuple[np.ndarray, float]]:
-    """Masks that differ from each other with their scores, the weighted medoid first.
+def consensus(pool: Sequence[tuple[str, np.ndarray]], merits: np.ndarray) -> np.ndarray:
+    """float64 (n,), 0..1: the mean IoU of each mask of `pool` with all of them.
 
-    Each method has one vote, which its masks share; a mask counts for as much as it looks like an object (see merit).
+    Each method (the name in front) has one vote, which its masks share; each counts for as much as its merit.
     """
-    masks = [mask for _, mask in pool]
     ballots = Counter(name for name, _ in pool)
-    merits = np.array([merit(view, seeds, mask) for mask in masks])
     weights = merits / np.array([ballots[name] for name, _ in pool])
-    iou = agreement(masks)
-    score = iou @ weights / max(weights.sum(), 1e-9) * merits
+    return _agreement([mask for _, mask in pool]) @ weights / max(float(weights.sum()), 1e-9)
+
+
+def medoid(pool: Sequence[tuple[str, np.ndarray]], merits: np.ndarray) -> int:
+    """Which of `pool` agrees most with the rest (see consensus)."""
+    return int(consensus(pool, merits).argmax())
+
+
+def rank(view: View, seeds: Seeds, pool: Sequence[tuple[str, np.ndarray]]) -> list[tuple[np.ndarray, float]]:
+    """Masks that differ from each other and their scores, 0..1, best first."""
+    masks = [mask for _, mask in pool]
+    merits = np.array([merit(view, seeds, mask) for mask in masks])
+    score = consensus(pool, merits) * merits
+    alike = _agreement(masks) >= SAME
     chosen: list[int] = []
     for k in np.argsort(-score, kind="stable").tolist():
-        if all(iou[k, other] < SAME for other in chosen):
+        if not alike[k, chosen].any():
             chosen.append(k)
     return [(masks[k], float(score[k])) for k in chosen]
 
@@ -48,12 +58,11 @@ def rank(view: View, seeds: Seeds, pool: Sequence[tuple[str, np.ndarray]]) -> li
 def merit(view: View, seeds: Seeds, mask: np.ndarray) -> float:
     """0..1: how much `mask` looks like the object meant, seen by itself.
 
-    Objects end at edges, differ in colour from what lies around them, and are mostly convex; with clicks alone they are
-    seldom most of the picture, and people click near the middle.
+    With clicks alone the object is seldom most of the picture, and people click near its middle.
     """
     if not mask.any():
         return 0.0
-    value = contrast(view, mask) * separation(view, mask) * solidity(mask)
+    value = appearance(view, mask)
     if seeds.box is not None:
         value *= box_fit(mask, seeds.box)
     if seeds.rough is not None:
@@ -61,6 +70,11 @@ def merit(view: View, seeds: Seeds, mask: np.ndarray) -> float:
     if seeds.box is None and seeds.rough is None:
         value *= (1 - np.count_nonzero(mask) / mask.size) * centred(mask, seeds.clicks) ** 0.5
     return value
+
+
+def appearance(view: View, mask: np.ndarray) -> float:
+    """0..1: objects end at edges, differ in colour from what lies around them, and are mostly convex."""
+    return contrast(view, mask) * separation(view, mask) * solidity(mask) if mask.any() else 0.0
 
 
 def contrast(view: View, mask: np.ndarray) -> float:

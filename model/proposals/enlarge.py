@@ -19,7 +19,7 @@ MAX_TILES = 1500
 """Tiles refined at one level, which bounds the time that a frayed outline takes; past it edges stay as they came."""
 
 
-def refine(working: WorkingImage, view: View, mask: np.ndarray) -> np.ndarray:
+def enlarge(working: WorkingImage, view: View, mask: np.ndarray) -> np.ndarray:
     """`mask`, bool (h, w) of `view`, as bool (H, W) of the original.
 
     Level by level of the image pyramid the mask is enlarged, and in the tiles that its outline crosses a guided filter

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
-from model.prompt import Prompt
+from model.prompt import Box, Prompt
 from model.proposals.seeds import click_pixels
 
 REACH = 0.005
@@ -15,40 +17,52 @@ COLOUR_REACH = 18
 """How far each channel (0..255) of a pixel may be from the clicked one for the click to decide for it too."""
 
 
-def honour(image: np.ndarray, mask: np.ndarray, prompt: Prompt) -> np.ndarray:
+def oblige(image: np.ndarray, mask: np.ndarray, prompt: Prompt) -> np.ndarray:
     """`mask`, bool (H, W), made to keep the promises of `propose` on `image`, uint8 (H, W, 3). Returns a new array."""
     height, width = mask.shape
     positive = click_pixels(prompt, True, height, width)
     negative = click_pixels(prompt, False, height, width)
-    window = allowed(prompt, positive, height, width)
-    on = np.zeros((height, width), np.uint8)
-    on[window] = mask[window]
-    _paint(image, on, negative, positive, 0)
-    _paint(image, on, positive, negative, 1)
-    clipped = np.zeros_like(on)
-    clipped[window] = on[window]
-    clipped[negative[:, 1], negative[:, 0]] = 0
-    clipped[positive[:, 1], positive[:, 0]] = 1
-    kept = _holding(clipped, positive) if len(positive) else _main_parts(clipped)
-    return _without_small_holes(kept, negative).astype(bool)
+    rows, columns = _busy(mask, positive, negative)
+    corner = np.array([columns.start, rows.start])
+    cropped, ours, theirs = image[rows, columns], positive - corner, negative - corner
+    reach = max(1, round(REACH * max(height, width)))
+    on = mask[rows, columns].astype(np.uint8)
+    _paint(cropped, on, theirs, ours, reach, 0)
+    _paint(cropped, on, ours, theirs, reach, 1)
+    if prompt.box is not None:
+        top, bottom, left, right = allowed(prompt.box, positive, height, width)
+        on[: max(0, top - rows.start)] = on[max(0, bottom - rows.start) :] = 0
+        on[:, : max(0, left - columns.start)] = on[:, max(0, right - columns.start) :] = 0
+    on[theirs[:, 1], theirs[:, 0]] = 0
+    on[ours[:, 1], ours[:, 0]] = 1
+    on = _holding(on, ours) if len(ours) else _main_parts(on)
+    full = np.zeros((height, width), bool)
+    full[rows, columns] = _without_small_holes(on, theirs)
+    return full
 
 
-def allowed(prompt: Prompt, positive: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns that the mask may use: those of the box, stretched to hold the positive clicks."""
-    if prompt.box is None:
-        return slice(0, height), slice(0, width)
-    x0, y0 = np.floor(prompt.box[:2]).astype(int).tolist()
-    x1, y1 = np.ceil(prompt.box[2:]).astype(int).tolist()
-    xs, ys = [max(x0, 0), min(x1, width) - 1], [max(y0, 0), min(y1, height) - 1]
-    xs += positive[:, 0].tolist()
-    ys += positive[:, 1].tolist()
-    return slice(min(ys), max(ys) + 1), slice(min(xs), max(xs) + 1)
+def _busy(mask: np.ndarray, *clicks: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns that hold the mask and the clicks."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    ys = np.concatenate([rows[[0, -1]] if len(rows) else rows, *(c[:, 1] for c in clicks)])
+    xs = np.concatenate([columns[[0, -1]] if len(columns) else columns, *(c[:, 0] for c in clicks)])
+    if not len(ys):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
+    return slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
 
 
-def _paint(image: np.ndarray, on: np.ndarray, clicks: np.ndarray, others: np.ndarray, value: int) -> None:
-    """Write `value` around `clicks`, on pixels of the clicked colour that are nearer to them than to any of `others`."""
+def allowed(box: Box, positive: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right (ends exclusive) of the pixels that `box` touches, stretched to the positive clicks."""
+    xs = [max(math.floor(box.x0), 0), min(math.ceil(box.x1), width) - 1, *positive[:, 0].tolist()]
+    ys = [max(math.floor(box.y0), 0), min(math.ceil(box.y1), height) - 1, *positive[:, 1].tolist()]
+    return min(ys), max(ys) + 1, min(xs), max(xs) + 1
+
+
+def _paint(
+    image: np.ndarray, on: np.ndarray, clicks: np.ndarray, others: np.ndarray, radius: int, value: int
+) -> None:
+    """Write `value` around `clicks`, on pixels of the clicked colour that are nearer to them than to `others`."""
     height, width = on.shape
-    radius = max(1, round(REACH * max(height, width)))
     for x, y in clicks.tolist():
         y0, y1, x0, x1 = max(0, y - radius), min(height, y + radius + 1), max(0, x - radius), min(width, x + radius + 1)
         patch = np.ascontiguousarray(image[y0:y1, x0:x1])

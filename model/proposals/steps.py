@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from model.prompt import Point, Prompt
-from model.proposals.methods import attached, pool
-from model.proposals.seeds import Seeds, sow
-from model.proposals.select import agreement, merit, centred, rank
+from model.prompt import Prompt
+from model.proposals.methods import attached, first_guesses, pool
+from model.proposals.seeds import SEED_RADIUS, Seeds, sow
+from model.proposals.vote import appearance, centred, medoid, rank
 from model.proposals.working import View, WorkingImage, look
 
 ZOOM_MARGIN = 0.5
 """Room left around the object when its surroundings are looked at closely, relative to its own size."""
+
+AMEND_MARGIN = 1.0
+"""The same when a click amends, which may mean that the object is larger than it seemed."""
 
 ZOOM_BELOW = 0.6
 """An object whose surroundings are under this share of the view's side is looked at again from nearer."""
@@ -39,9 +43,16 @@ def settle(working: WorkingImage, prompt: Prompt) -> Settled:
     A later click corrects what the earlier ones brought about, so it changes what is around it and leaves the rest.
     """
     first = next((i for i, p in enumerate(prompt.points) if p.positive), -1) + 1 if prompt.mask is None else 0
-    settled = _open(working, replace(prompt, points=prompt.points[:first]))
-    for n in range(first, len(prompt.points)):
-        settled = _amend(working, settled, replace(prompt, points=prompt.points[: n + 1]))
+    settled: Settled | None = None
+    start = hashlib.sha256(np.packbits(prompt.mask).tobytes()).digest() if prompt.mask is not None else None
+    for n in range(first, len(prompt.points) + 1):
+        so_far = replace(prompt, points=prompt.points[:n])
+        key = (so_far.points, so_far.box, start)
+        before, settled = settled, working.recent.get(key)
+        if settled is None:
+            settled = _amend(working, before, so_far) if before is not None else _open(working, so_far)
+            working.recent.put(key, settled)
+    assert settled is not None
     return settled
 
 
@@ -64,7 +75,8 @@ def _open(working: WorkingImage, prompt: Prompt) -> Settled:
 
 
 def _choose(view: View, seeds: Seeds, overview: np.ndarray | None = None) -> Settled:
-    masks = pool(view, seeds)
+    guesses = first_guesses(view, seeds) if overview is None else [overview]
+    masks = pool(view, seeds, guesses)
     if seeds.rough is not None:
         masks.append(("rough", seeds.rough))
     if overview is not None:
@@ -78,54 +90,56 @@ def _amend(working: WorkingImage, settled: Settled, prompt: Prompt) -> Settled:
     height, width = working.image.shape[:2]
     click = prompt.points[-1]
     view, mask = settled.view, settled.masks[0]
-    x0, y0, x1, y1 = view.window
-    if not (x0 <= click.x < x1 and y0 <= click.y < y1) and view is not working.view:
-        left, top, right, bottom = _to_original(view, _extent(mask)) if mask.any() else view.window
-        extent = min(left, click.x), min(top, click.y), max(right, click.x + 1), max(bottom, click.y + 1)
-        view = _nearer(working, working.view, extent)
+    left, top, right, bottom = _to_original(view, _extent(mask)) if mask.any() else (click.x, click.y) * 2
+    extent = min(left, click.x), min(top, click.y), max(right, click.x + 1), max(bottom, click.y + 1)
+    view = _nearer(working, working.view, extent, AMEND_MARGIN)
+    if view.window == settled.view.window:
+        view = settled.view
+    else:
         mask = carry(settled.view, mask, view)
     seeds = sow(view, replace(prompt, mask=None), height, width)
     x, y = (seeds.clicks if click.positive else seeds.refusals)[-1].tolist()
-    if mask[y, x] != click.positive:
-        mask = mask ^ _change(view, replace(seeds, rough=mask), (x, y), click)
+    # A click on a pixel that was also clicked the other way changes nothing unless it is the positive one.
+    if mask[y, x] != click.positive == seeds.positive[y, x]:
+        mask = mask ^ _change(view, seeds, mask, (x, y), click.positive)
     return Settled(view, (mask,), settled.scores[:1])
 
 
-def _change(view: View, seeds: Seeds, at: tuple[int, int], click: Point) -> np.ndarray:
-    """bool (h, w): the pixels around `at` that should change sides, the weighted medoid of what the methods say."""
-    mask = seeds.rough
+def _change(view: View, seeds: Seeds, mask: np.ndarray, at: tuple[int, int], positive: bool) -> np.ndarray:
+    """bool (h, w): the pixels around `at` that should change sides in `mask`.
+
+    Each method says so twice: from all the clicks (where it differs from what stands), and from the new click alone
+    (what looks like one piece with it). The weighted medoid of these changes is taken; small errors stay small since
+    people click in the middle of an error too.
+    """
     spot = np.zeros(view.shape, bool)
     spot[at[1], at[0]] = True
-    opposite = seeds.negative if click.positive else seeds.positive
-    disc = (seeds.positive if click.positive else seeds.negative) & _near(view, at)
-    alone = Seeds(disc | spot, opposite & ~spot, np.array([at]), np.zeros((0, 2), int), None, None)
-    changes = []
-    for name, found in pool(view, seeds) if seeds.positive.any() else []:
-        if found[at[1], at[0]] == click.positive:
-            changes.append((name, attached((found ^ mask) | spot, spot)))
-    for name, found in pool(view, alone, with_grabcut=False):
-        changes.append(("alone " + name, attached(found & (mask != click.positive) | spot, spot)))
-    obeying = [(n, c) for n, c in changes if _obeys(mask ^ c, seeds, at)]
-    obeying.append(("disc", (disc & (mask != click.positive)) | spot))
-    masks = [c for _, c in obeying]
-    votes = np.array([merit(view, replace(seeds, rough=None, clicks=np.zeros((0, 2), int)), mask ^ c) *
-                      centred(c, np.array([at])) for c in masks])
-    names = [n for n, _ in obeying]
-    weights = votes / np.array([names.count(n) for n in names])
-    score = agreement(masks) @ weights * votes
-    return masks[int(score.argmax())]
+    own, opposite = (seeds.positive, seeds.negative) if positive else (seeds.negative, seeds.positive)
+    disc = attached(own & _disc(view, at), spot)
+    wrong = mask != positive
+    changes = [("disc", disc & wrong)]
+    if seeds.positive.any():
+        together = pool(view, replace(seeds, rough=mask), [mask])
+        changes += [(name, attached(found ^ mask, spot)) for name, found in together if found[at[1], at[0]] == positive]
+    alone = Seeds(disc, opposite & ~disc, np.array([at]), np.zeros((0, 2), int), None, None)
+    changes += [(name + " alone", attached(found & wrong, spot)) for name, found in pool(view, alone, [])]
+    changes = [(name, change) for name, change in changes if _obeys(mask ^ change, seeds)]
+    if not changes:
+        return spot
+    merits = [appearance(view, mask ^ change) * centred(change, np.array([at])) for _, change in changes]
+    return changes[medoid(changes, np.array(merits))][1]
 
 
-def _obeys(mask: np.ndarray, seeds: Seeds, at: tuple[int, int]) -> bool:
+def _obeys(mask: np.ndarray, seeds: Seeds) -> bool:
     """Whether `mask` is right at each of the clicks."""
     on = mask[seeds.clicks[:, 1], seeds.clicks[:, 0]]
     off = mask[seeds.refusals[:, 1], seeds.refusals[:, 0]]
     return bool(on.all() and not off.any())
 
 
-def _near(view: View, at: tuple[int, int]) -> np.ndarray:
+def _disc(view: View, at: tuple[int, int]) -> np.ndarray:
     canvas = np.zeros(view.shape, np.uint8)
-    cv2.circle(canvas, at, max(1, round(0.02 * view.side)), 1, -1)
+    cv2.circle(canvas, at, max(1, round(2 * SEED_RADIUS * view.side)), 1, -1)
     return canvas.astype(bool)
 
 
@@ -139,11 +153,13 @@ def _to_original(view: View, box: tuple[float, float, float, float]) -> tuple[fl
     return box[0] / view.scale + x0, box[1] / view.scale + y0, box[2] / view.scale + x0, box[3] / view.scale + y0
 
 
-def _nearer(working: WorkingImage, view: View, extent: tuple[float, float, float, float]) -> View:
+def _nearer(
+    working: WorkingImage, view: View, extent: tuple[float, float, float, float], room: float = ZOOM_MARGIN
+) -> View:
     """A closer view around `extent`, pixels of the original; `view` itself where that would show little more."""
     height, width = working.image.shape[:2]
     x0, y0, x1, y1 = extent
-    margin = max(8 / working.view.scale, ZOOM_MARGIN * max(x1 - x0, y1 - y0))
+    margin = max(8 / working.view.scale, room * max(x1 - x0, y1 - y0))
     window = (max(0, int(x0 - margin)), max(0, int(y0 - margin)),
               min(width, int(x1 + margin) + 1), min(height, int(y1 + margin) + 1))
     side = max(window[2] - window[0], window[3] - window[1])
