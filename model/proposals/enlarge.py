@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import cv2
@@ -14,6 +15,9 @@ MARGIN = 10
 RADIUS = 4
 BAND = 4
 """Pixels on each side of the outline that one level may change: what lies deeper was decided on the view."""
+
+SENSOR_NOISE = 4.0
+"""Variance, in squared grey levels, below which differences in colour mean nothing."""
 
 MAX_TILES = 1500
 """Tiles refined at one level, which bounds the time that a frayed outline takes; past it edges stay as they came."""
@@ -80,14 +84,15 @@ def _filtered(image: np.ndarray, on: np.ndarray) -> np.ndarray:
 
 def _opposition(rgb: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """float32 (h, w): the projection of the colours that parts the two sides best (Fisher 1936), at unit variance."""
-    colours = rgb.reshape(-1, 3)
-    flat = inside.ravel()
-    ours, theirs = colours[flat], colours[~flat]
-    apart = ours.mean(axis=0) - theirs.mean(axis=0)
-    ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
-    spread = (ours.T @ ours + theirs.T @ theirs) / len(colours) + 4 * np.eye(3)
-    projected = colours @ np.linalg.solve(spread, apart).astype(np.float32)
-    return ((projected - projected.mean()) / (projected.std() + 1e-6)).reshape(inside.shape)
+    # OpenCV and not numpy's matrix products, whose threads get in each other's way on a busy machine.
+    flags = cv2.COVAR_NORMAL | cv2.COVAR_ROWS | cv2.COVAR_SCALE
+    spread, middle = cv2.calcCovarMatrix(rgb.reshape(-1, 3), None, flags, ctype=cv2.CV_64F)
+    on = inside.astype(np.uint8)
+    apart = np.subtract(cv2.mean(rgb, on)[:3], cv2.mean(rgb, 1 - on)[:3])
+    # With the total covariance the direction is the same as with that within the two sides.
+    direction = np.linalg.solve(spread + SENSOR_NOISE * np.eye(3), apart)
+    direction /= math.sqrt(direction @ spread @ direction) + 1e-9
+    return cv2.transform(rgb - middle.astype(np.float32).reshape(1, 1, 3), direction.astype(np.float32)[None])
 
 
 def guided_filter(guide: np.ndarray, p: np.ndarray, radius: int, eps: float) -> np.ndarray:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import skimage.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,8 +40,8 @@ def enlarged_coffee() -> WorkingImage:
 
 
 def coins() -> list[np.ndarray]:
-    labels = cv2.imread(str(DATA / "coins.png"), cv2.IMREAD_UNCHANGED)
-    return [labels == k for k in range(1, labels.max() + 1)]
+    labels = skimage.io.imread(DATA / "coins.png")
+    return [np.equal(labels, k) for k in range(1, labels.max() + 1)]
 
 
 def outlined(photo: str, name: str) -> np.ndarray:
@@ -193,7 +194,7 @@ def test_the_mask_stays_in_the_box(corners: tuple[float, float, float, float], p
 @pytest.mark.parametrize("fill", ["black", "noise", "halves"])
 def test_small_and_flat_images(height: int, width: int, fill: str) -> None:
     """One pixel, one row, one colour: nothing to see, and still a mask with the click in it, by click and by box."""
-    image = np.zeros((height, width, 3), np.uint8)
+    image: np.ndarray = np.zeros((height, width, 3), np.uint8)
     if fill == "noise":
         image = np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
     if fill == "halves":
