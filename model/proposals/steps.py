@@ -74,16 +74,13 @@ def _open(working: WorkingImage, prompt: Prompt) -> Settled:
     if nearer is view:
         return settled
     seeds = sow(nearer, prompt, height, width)
-    return _choose(nearer, seeds, carry(view, settled.masks[0], nearer))
+    return _choose(nearer, replace(seeds, rough=carry(view, settled.masks[0], nearer)))
 
 
-def _choose(view: View, seeds: Seeds, overview: np.ndarray | None = None) -> Settled:
-    guesses = first_guesses(view, seeds) if overview is None else [overview]
-    masks = pool(view, seeds, guesses)
+def _choose(view: View, seeds: Seeds) -> Settled:
+    masks = pool(view, seeds, first_guesses(view, seeds))
     if seeds.rough is not None:
         masks.append(("rough", seeds.rough))
-    if overview is not None:
-        masks.append(("overview", overview))
     ranked = rank(view, seeds, masks)
     return Settled(view, tuple(m for m, _ in ranked), tuple(s for _, s in ranked))
 
