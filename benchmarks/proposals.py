@@ -188,7 +188,7 @@ def _tile(image: np.ndarray, outcome: Outcome, clicks: int) -> np.ndarray:
 
 def main(
     out: Annotated[Path | None, typer.Option(help="Folder for results.json, results.md and sheet.png.")] = None,
-    held_out: Annotated[bool, typer.Option(help="Also the photographs kept apart from tuning (see objects.json).")] = False,
+    held_out: Annotated[bool, typer.Option(help="Also the photographs kept apart from tuning.")] = False,
 ) -> None:
     """Measure, and print the tables."""
     cv2.setNumThreads(1)
