@@ -15,7 +15,7 @@ PLACEHOLDER = "<image>"
 
 @dataclass(frozen=True)
 class Utterance:
-    """What was written, and the mean probability of its tokens, 0..1."""
+    """What was written, and the mean probability of its tokens, 0..1; 0 for an empty text."""
 
     text: str
     score: float
@@ -75,7 +75,7 @@ def write(
 
 def _utterance(tokenizer: PreTrainedTokenizerBase, ids: Tensor, log_probabilities: Tensor, end: int) -> Utterance:
     ends = (ids == end).nonzero()
-    # The end token counts towards the score: a text that stops where it should is more certain than one cut short.
-    length = int(ends[0]) + 1 if len(ends) else len(ids)
+    length = int(ends[0]) if len(ends) else len(ids)
     text = str(tokenizer.decode(ids[:length], skip_special_tokens=True))
-    return Utterance(text.strip(), float(log_probabilities[:length].exp().mean()))
+    # The end token does not count: it is nearly certain, and would make a one-word answer look so too.
+    return Utterance(text.strip(), float(log_probabilities[:length].exp().mean()) if length else 0.0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,12 +22,14 @@ console = Console()
 Loss = Callable[[nn.Module, object, int], tuple[Tensor, dict[str, float]]]
 
 
-def train(stage: nn.Module, batches: Callable[[int], Iterable], loss: Loss, steps: int, state: Path) -> list[dict]:
+def train(
+    stage: nn.Module, batches: Callable[[int], Iterable], loss: Loss, steps: int, state: Path
+) -> tuple[list[dict], float]:
     """Train `stage` in place for `steps` steps; afterwards it holds the moving average of its weights.
 
     batches: gives the batches from a step on. loss: (stage, batch, step) to the loss and the figures to show.
     state:   where progress is kept; a run that was killed goes on from there and ends the same.
-    Returns the history, one row for each SHOW_EVERY steps.
+    Returns the history, one row for each SHOW_EVERY steps, and the seconds that all runs together took.
     """
     average = AveragedModel(stage, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
     optimizer = torch.optim.AdamW(
@@ -35,16 +39,17 @@ def train(stage: nn.Module, batches: Callable[[int], Iterable], loss: Loss, step
         weight_decay=WEIGHT_DECAY,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    start, history = 0, []
+    start, history, spent = 0, [], 0.0
     if state.exists():
         saved = torch.load(state, weights_only=True)
         stage.load_state_dict(saved["stage"])
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
-        start, history = saved["step"], saved["history"]
+        start, history, spent = saved["step"], saved["history"], saved["seconds"]
         console.print(f"going on from step {start} of {steps}")
     shown: dict[str, float] = {}
+    began = time.monotonic() - spent
     for step, batch in enumerate(batches(start), start):
         value, figures = loss(stage, batch, step)
         optimizer.zero_grad(set_to_none=True)
@@ -58,9 +63,11 @@ def train(stage: nn.Module, batches: Callable[[int], Iterable], loss: Loss, step
             history.append({"step": step + 1, **shown})
             console.print(f"step {step + 1}/{steps} " + " ".join(f"{k} {v:.3f}" for k, v in shown.items()))
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            _keep(state, step + 1, stage, average, optimizer, schedule, history)
+            spent = time.monotonic() - began
+            parts = {"stage": stage, "average": average, "optimizer": optimizer, "schedule": schedule}
+            _keep(state, {name: part.state_dict() for name, part in parts.items()}, step + 1, history, spent)
     stage.load_state_dict(average.module.state_dict())
-    return history
+    return history, spent
 
 
 def _rate(step: int, steps: int) -> float:
@@ -70,18 +77,8 @@ def _rate(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _keep(state: Path, step: int, stage, average, optimizer, schedule, history: list[dict]) -> None:
+def _keep(state: Path, parts: dict[str, Any], step: int, history: list[dict], seconds: float) -> None:
     state.parent.mkdir(parents=True, exist_ok=True)
     half = state.with_suffix(".tmp")
-    torch.save(
-        {
-            "step": step,
-            "stage": stage.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "history": history,
-        },
-        half,
-    )
+    torch.save({**parts, "step": step, "history": history, "seconds": seconds}, half)
     os.replace(half, state)
