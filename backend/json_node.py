@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from backend.errors import RequestError
@@ -69,6 +70,14 @@ class Node:
         if type(self.value) not in (int, float) or not low <= self.value <= high:  # NaN fails the comparison
             self._refuse(f"a number from {low:g} to {high:g}")
         return float(self.value)
+
+    def moment(self) -> datetime:
+        """A time in ISO 8601 as an aware datetime in UTC; one that names no zone is taken to be in it."""
+        try:
+            moment = datetime.fromisoformat(self.value if isinstance(self.value, str) else "")
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):  # 9999-12-31T23:59:59-23:59 lies in UTC's year 10000
+            self._refuse("a time in ISO 8601")
 
     def _refuse(self, expected: str) -> NoReturn:
         raise RequestError(f"`{self.path or 'the body'}` must be {expected}, got {_shown(self.value)}")

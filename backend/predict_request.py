@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from backend.errors import RequestError
@@ -86,7 +86,7 @@ def _task(task: Node) -> Task:
 
 def _saved(saved: Node) -> Saved:
     ids = (result["id"] for result in _results(saved["result"]))
-    return Saved(frozenset(id.text() for id in ids if not id.is_missing), _moment(saved["updated_at"]))
+    return Saved(frozenset(id.text() for id in ids if not id.is_missing), saved["updated_at"].moment())
 
 
 def _results(results: Node) -> list[Node]:
@@ -95,11 +95,3 @@ def _results(results: Node) -> list[Node]:
     for node in nodes:
         node.object()
     return nodes
-
-
-def _moment(moment: Node) -> datetime:
-    try:
-        when = datetime.fromisoformat(moment.text())
-    except ValueError as error:
-        raise RequestError(f"`{moment.path}` must be an ISO 8601 time, got {moment.value!r:.60}") from error
-    return when if when.tzinfo else when.replace(tzinfo=UTC)

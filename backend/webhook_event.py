@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from backend.errors import RequestError
@@ -81,20 +81,11 @@ def _annotation(annotation: Node, task: Node, project_id: int) -> Annotation:
         result=[result.value for result in annotation["result"].items(MAX_RESULTS)],
         task_data=task["data"].object(),
         was_cancelled=annotation["was_cancelled"].flag(default=False),
-        created_at=_moment(annotation["created_at"]),
-        updated_at=_moment(annotation["updated_at"]),
+        created_at=annotation["created_at"].moment(),
+        updated_at=annotation["updated_at"].moment(),
     )
 
 
 def _one_or_more(node: Node) -> list[Node]:
     """An object, or the objects in a list: Label Studio sends either."""
     return node.items(MAX_ANNOTATIONS) if isinstance(node.value, list) else [node]
-
-
-def _moment(node: Node) -> datetime:
-    """A time as an aware datetime: strings of one moment differ by zone and by digits, so they do not compare."""
-    try:
-        moment = datetime.fromisoformat(node.text())
-    except ValueError as error:
-        raise RequestError(f"`{node.path}` must be a time in ISO 8601, got {node.value[:60]!r}") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

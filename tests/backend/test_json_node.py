@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,12 @@ def test_what_is_not_json_is_refused_as_that(body):
         ({"a": "1"}, lambda node: node["a"].number(0, 1), 'got "1"'),
         ({}, lambda node: node["a"].number(0, 1), "got nothing"),
         ({"a": 1}, lambda node: node["a"].flag(True), "must be true or false, got 1"),
+        ({}, lambda node: node["a"].moment(), "`a` must be a time in ISO 8601, got nothing"),
+        ({"a": "now"}, lambda node: node["a"].moment(), '`a` must be a time in ISO 8601, got "now"'),
+        ({"a": 1795350775}, lambda node: node["a"].moment(), "must be a time in ISO 8601, got 1795350775"),
+        ({"a": "2026-13-01T00:00:00Z"}, lambda node: node["a"].moment(), "must be a time in ISO 8601"),
+        ({"a": "9999-12-31T23:59:59-23:59"}, lambda node: node["a"].moment(), "must be a time in ISO 8601"),
+        ({"a": "0001-01-01T00:00:00+00:01"}, lambda node: node["a"].moment(), "must be a time in ISO 8601"),
     ],
 )
 def test_a_refusal_names_the_place_the_value_and_what_was_expected(value, read, says):
@@ -59,7 +66,19 @@ def test_what_is_not_there_is_no_list_and_a_default():
     assert node["a"].flag(default=True) and node["a"].number(1, 2, default=1.5) == 1.5
 
 
-@given(anything, st.sampled_from(["object", "items", "text", "flag", "whole", "number"]))
+@pytest.mark.parametrize(
+    "written",
+    ["2026-11-22T12:34:07.977950Z", "2026-11-22T12:34:07.97795+00:00", "2026-11-22T12:34:07.977950",
+     "2026-11-22T13:34:07.977950+01:00", "2026-11-21T12:35:07.977950-23:59"],
+)  # fmt: skip
+def test_a_moment_is_the_same_however_it_is_written(written):
+    """Strings of one moment differ by zone and by digits; the later state of an annotation must not depend on that."""
+    moment = Node(written).moment()
+    assert moment == datetime(2026, 11, 22, 12, 34, 7, 977950, tzinfo=UTC)
+    assert moment.utcoffset() == timedelta(0)
+
+
+@given(anything, st.sampled_from(["object", "items", "text", "flag", "whole", "number", "moment"]))
 def test_a_reader_gives_its_type_or_refuses(value, reader):
     node = Node(value, "a")
     types = {"object": dict, "items": list, "text": str, "flag": bool, "whole": int, "number": float}
@@ -70,4 +89,4 @@ def test_a_reader_gives_its_type_or_refuses(value, reader):
         assert len(refused.message) < 200
         json.dumps(refused.as_json())
         return
-    assert isinstance(found, types[reader])
+    assert isinstance(found, types.get(reader, datetime))
