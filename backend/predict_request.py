@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,10 +14,10 @@ from backend.json_node import Node
 
 MAX_TASKS = 1000
 MAX_RESULTS = 100_000
-"""Results in a context, and in a draft or annotation that a task brings along."""
+"""Results in a context, and those that are read of a draft or annotation that a task brings along."""
 
 MAX_SAVED = 100
-"""Drafts, and annotations, that a task may bring along."""
+"""Drafts, and annotations, that are read of those that a task brings along."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Task:
-    """One task: `data` is what was imported, `saved` what annotators have drawn on it so far."""
+    """One task: `data` is what was imported, `saved` what annotators have drawn on it, as far as it can be read."""
 
     id: int
     data: Mapping[str, Any]
@@ -80,13 +81,22 @@ def project_id(project: Node) -> int | None:
 
 
 def _task(task: Node) -> Task:
-    saved = [*task["drafts"].items(MAX_SAVED), *task["annotations"].items(MAX_SAVED)]
-    return Task(task["id"].whole(0), task["data"].object(), tuple(map(_saved, saved)))
+    return Task(task["id"].whole(0), task["data"].object(), tuple(_saved(task)))
 
 
-def _saved(saved: Node) -> Saved:
-    ids = (result["id"] for result in _results(saved["result"]))
-    return Saved(frozenset(id.text() for id in ids if not id.is_missing), saved["updated_at"].moment())
+def _saved(task: Node) -> Iterator[Saved]:
+    """What tells old drawings from new ones. Nothing else hangs on it: what cannot be read is no reason to refuse."""
+    for saved in (*_objects(task["drafts"], MAX_SAVED), *_objects(task["annotations"], MAX_SAVED)):
+        ids = (result["id"].value for result in _objects(saved["result"], MAX_RESULTS))
+        with suppress(RequestError):
+            updated_at = saved["updated_at"].moment()
+            yield Saved(frozenset(id for id in ids if isinstance(id, str)), updated_at)
+
+
+def _objects(items: Node, most: int) -> list[Node]:
+    """The objects among the first `most` of a list; none where no list stands."""
+    values = items.value[:most] if isinstance(items.value, list) else []
+    return [Node(value) for value in values if isinstance(value, dict)]
 
 
 def _results(results: Node) -> list[Node]:

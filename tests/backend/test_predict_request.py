@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import RequestError
-from backend.predict_request import MAX_TASKS, PredictRequest, parse
+from backend.predict_request import MAX_RESULTS, MAX_SAVED, MAX_TASKS, PredictRequest, parse
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 
@@ -58,7 +58,30 @@ def test_a_request_without_drawings_has_no_context(params):
     assert parse(body(params=params)).context is None
 
 
-SAVED = {"result": [], "updated_at": "2026-11-22T12:00:00Z"}
+SAVED = {"result": [{"id": "a"}, {"id": "b"}], "updated_at": "2026-11-22T12:00:00Z"}
+
+
+@pytest.mark.parametrize("kind", ["drafts", "annotations"])
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (5, []),
+        ({"0": SAVED}, []),
+        ([None, 5, [], {}, SAVED], ["ab"]),
+        ([SAVED | {"updated_at": None}, SAVED], ["ab"]),
+        ([{"result": SAVED["result"]}, SAVED], ["ab"]),
+        ([SAVED | {"updated_at": "now"}, SAVED | {"updated_at": "9999-12-31T23:59:59-23:59"}], []),
+        ([SAVED | {"result": [{"id": 7}, {"id": None}, {"id": ["c"]}, {}, None, 1, "c", {"id": "b"}]}], ["b"]),
+        ([SAVED | {"result": result} for result in (None, 5, {"id": "a"}, [])], ["", "", "", ""]),
+        ([SAVED | {"result": [{"id": "a"}] * MAX_RESULTS + [{"id": "b"}]}], ["a"]),
+        ([SAVED] * (MAX_SAVED + 1), ["ab"] * MAX_SAVED),
+    ],
+)
+def test_what_a_task_brings_along_is_read_as_far_as_it_can_be(kind, sent, read):
+    """It only tells old drawings from new ones: a damaged draft must not cost the annotator the click."""
+    (task,) = parse(body(tasks=[{"id": 1, "data": {}, kind: sent}])).tasks
+    assert [saved.region_ids for saved in task.saved] == [frozenset(ids) for ids in read]
+    assert {saved.updated_at for saved in task.saved} <= {datetime(2026, 11, 22, 12, tzinfo=UTC)}
 
 
 @pytest.mark.parametrize(
@@ -77,10 +100,6 @@ SAVED = {"result": [], "updated_at": "2026-11-22T12:00:00Z"}
         ({"tasks": [{"id": 1}]}, r"`tasks\[0\].data` must be an object, got nothing"),
         ({"tasks": [{"id": 1, "data": "a.jpg"}]}, r"`tasks\[0\].data` must be an object"),
         ({"tasks": [{"id": 1, "data": {}}] * (MAX_TASKS + 1)}, "more than the"),
-        ({"tasks": [{"id": 1, "data": {}, "drafts": 5}]}, "drafts` must be a list"),
-        ({"tasks": [{"id": 1, "data": {}, "drafts": [SAVED | {"updated_at": "now"}]}]}, 'in ISO 8601, got "now"'),
-        ({"tasks": [{"id": 1, "data": {}, "drafts": [SAVED | {"updated_at": None}]}]}, "in ISO 8601, got nothing"),
-        ({"tasks": [{"id": 1, "data": {}, "annotations": [SAVED | {"result": [1]}]}]}, r"result\[0\]` must be an"),
         ({"params": []}, "`params` must be an object"),
         ({"params": {"context": 5}}, "`params.context` must be an object"),
         ({"params": {"context": {"result": {}}}}, "`params.context.result` must be a list"),
