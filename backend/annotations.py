@@ -18,9 +18,6 @@ from backend.webhook_event import Annotation
 from model.prompt import Box, Point
 from model.region import FIELDS
 
-MAX_PIXELS = 100_000_000
-"""Largest mask that is read, by default: what an annotation says of its image's size is not trusted further."""
-
 
 @dataclass(frozen=True, eq=False)
 class CorrectedRegion:
@@ -60,11 +57,12 @@ def corrected_regions(
     annotation: Annotation,
     config: LabelingConfig,
     suggestion_of: Callable[[str], Suggestion | None],
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int,
 ) -> Iterator[CorrectedRegion | LeftOut]:
     """The regions of `annotation`, one at a time, since each holds a mask; LeftOut in place of one that has none.
 
     Prompts that stayed in the annotation are no regions. suggestion_of: region id to what was suggested under it.
+    max_pixels: largest mask that is read; what an annotation says of its image's size is not trusted further.
     """
     for region_id, results in _by_region(annotation.result).items():
         try:

@@ -63,6 +63,7 @@ def export(
             studio,
             lambda address, task: pictures.fetch(address, task, studio, limits),
             lambda step, done: bars.update(bar, description=f"{step}: {done}"),
+            max_pixels=settings.max_image_pixels,
         )
     print(report.summary())
 
@@ -86,6 +87,8 @@ def predict(
         + tuple(click("--negative", text, positive=False) for text in negative),
         model.Box(*numbers("--box", box, 4)) if box else None,
     )
+    if save and save.suffix.lower() not in overlay.FORMATS:
+        raise typer.BadParameter(f"{save.suffix or 'no suffix'!r} names no picture format", param_hint="--save")
     image = pictures.decode(photo.read_bytes(), settings.max_image_pixels)
     prompt.check(*image.shape[:2])
     pam = model.load(settings.model, device=settings.device, threads=settings.threads)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from backend.label_studio import LabelStudio
 from backend.ledger import Ledger
 from backend.settings import Settings
+
+for _name in ("httpx", "httpcore"):
+    # They log addresses and headers, and a pre-signed address is a secret.
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Connections:

@@ -12,7 +12,7 @@ import numpy as np
 
 from backend import metrics
 from backend.errors import BackendError, RequestError
-from model import PAM, EncodedImage, ModelError, Prompt, PromptError, Region
+from model import PAM, EncodedImage, Prompt, PromptError, Region
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Engine:
 
     load:    returns the model; it runs in a thread of its own, so that the server answers meanwhile.
     name:    what the model is called until it says so itself.
-    timeout: seconds that a caller waits for its turn.
+    timeout: seconds that an image waits for its turn to be encoded.
     """
 
     def __init__(self, load: Callable[[], PAM], name: str, timeout: float):
@@ -58,12 +58,15 @@ class Engine:
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image, uint8 (H, W, 3) RGB. Raises ModelNotReady."""
-        with self._using("encode") as pam:
+        with self._using("encode", self._timeout) as pam:
             return pam.encode(image)
 
-    def perceive(self, image: EncodedImage, prompt: Prompt) -> Region:
-        """Mask and words for a prompt. Raises ModelNotReady, and RequestError for a prompt that means nothing."""
-        with self._using("perceive") as pam:
+    def perceive(self, image: EncodedImage, prompt: Prompt, timeout: float) -> Region:
+        """Mask and words for a prompt, whose turn is waited for `timeout` seconds.
+
+        Raises ModelNotReady, and RequestError for a prompt that means nothing.
+        """
+        with self._using("perceive", timeout) as pam:
             return pam.perceive(image, prompt)
 
     def check_ready(self) -> PAM:
@@ -74,10 +77,10 @@ class Engine:
         return self._pam
 
     @contextmanager
-    def _using(self, step: str) -> Iterator[PAM]:
+    def _using(self, step: str, timeout: float) -> Iterator[PAM]:
         pam = self.check_ready()
-        if not self._turn.acquire(timeout=self._timeout):
-            raise ModelNotReady(f"the model was busy for {self._timeout:g} s: try again", code="model_busy")
+        if not self._turn.acquire(timeout=max(0.0, timeout)):
+            raise ModelNotReady("the model was busy for too long: try again", code="model_busy")
         try:
             with metrics.MODEL_SECONDS.labels(step).time():
                 yield pam
@@ -90,8 +93,9 @@ class Engine:
         began = time.monotonic()
         try:
             self._pam = self._load()
-        except (ModelError, RuntimeError, OSError) as error:
-            self._failure = str(error)
+        except Exception as error:
+            # Whatever it is, this thread is the only one that knows: `/health` and `/predict` must be able to say so.
+            self._failure = str(error) or type(error).__name__
             log.exception("the model %s could not be loaded", self._name)
             return
         metrics.MODEL_READY.set(1)

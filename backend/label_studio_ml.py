@@ -8,6 +8,7 @@ app = init_app(model_class=PAMStudio)
 from __future__ import annotations
 
 import json
+import threading
 from functools import cache
 from typing import Any
 
@@ -19,11 +20,19 @@ from backend import predict_request
 from backend.assembly import Backend, assemble
 from backend.settings import Settings
 
+_assembling = threading.Lock()
+
 
 @cache
-def _backend() -> Backend:
-    # label-studio-ml makes an object of the class below for every request: the model must not be theirs.
+def _assembled() -> Backend:
     return assemble(Settings())
+
+
+def _backend() -> Backend:
+    # label-studio-ml makes an object of the class below for every request: the model must not be theirs. The cache
+    # alone would let two first requests make two.
+    with _assembling:
+        return _assembled()
 
 
 class PAMStudio(LabelStudioMLBase):

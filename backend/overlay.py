@@ -14,6 +14,8 @@ from model import Prompt, Region
 COLOUR, POSITIVE, NEGATIVE = (255, 64, 96), (40, 200, 90), (230, 40, 40)
 PAPER, INK = (255, 255, 255), (20, 20, 20)
 OPACITY = 0.45
+FORMATS = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.SAVE)
+"""File suffixes that a picture can be saved with."""
 
 
 def draw(image: np.ndarray, prompt: Prompt, region: Region) -> Image.Image:

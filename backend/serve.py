@@ -9,6 +9,7 @@ from gunicorn.app.base import BaseApplication
 
 from backend.app import create_app
 from backend.assembly import assemble
+from backend.ledger import Ledger
 from backend.settings import Settings
 
 THREADS = 8
@@ -25,14 +26,16 @@ class Server(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
+        host = self.settings.host
         options = {
-            "bind": f"{self.settings.host}:{self.settings.port}",
+            "bind": f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}",
             "workers": 1,
             "worker_class": "gthread",
             "threads": THREADS,
             "timeout": TIMEOUT_SECONDS,
             "graceful_timeout": 10,
             "proc_name": "pam-studio",
+            "control_socket_disable": True,
             "loglevel": self.settings.log_level.lower(),
         }
         for name, value in options.items():
@@ -44,10 +47,10 @@ class Server(BaseApplication):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop. Raises LedgerError when the data folder cannot be used."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # It logs every URL at INFO, and a pre-signed one is a secret.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     if settings.label_studio_api_key and not settings.label_studio_url:
         logging.getLogger(__name__).warning("LABEL_STUDIO_API_KEY is set without LABEL_STUDIO_URL, so it is not used")
+    # Tried here, where an error is one sentence, and not only in the worker, where it is a traceback and a restart.
+    Ledger(settings.data_dir / "ledger.sqlite").close()
     Server(settings).run()

@@ -7,8 +7,9 @@ the README's table, and where it makes sense an option of `pam-studio serve`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
@@ -56,4 +57,17 @@ class Settings(BaseSettings):
     polygon_tolerance: float = Field(
         1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge."
     )
-    log_level: str = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
+
+    @model_validator(mode="after")
+    def _user_has_a_password(self) -> Settings:
+        if self.basic_auth_user and not (self.basic_auth_password and self.basic_auth_password.get_secret_value()):
+            raise ValueError("basic_auth_user needs a basic_auth_password")
+        return self

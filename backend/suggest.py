@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -51,6 +52,7 @@ class Suggester:
         self._ledger, self._studios = ledger, studios
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
+        self._stale_lock = threading.Lock()
 
     def suggest(self, request: PredictRequest) -> list[Prediction]:
         """One prediction for a click or box; none when a task was merely opened: then its image is encoded meanwhile.
@@ -71,16 +73,18 @@ class Suggester:
         return [] if prompt is None else [self._answer(request, request.tasks[0], config, prompt)]
 
     def _read_prompt(self, request: PredictRequest, task: Task, config: LabelingConfig) -> SmartPrompt | None:
+        with self._stale_lock:
+            known_stale = set(self._stale)
         prompt = read_prompt(
             request.context or (),
             config,
             now=datetime.now(UTC),
             max_pixels=self._settings.max_image_pixels,
             saved=task.saved,
-            known_stale=set(self._stale),
+            known_stale=known_stale,
         )
-        for stale in prompt.stale_ids if prompt else ():
-            self._stale[stale] = None
+        with self._stale_lock:
+            self._stale.update(dict.fromkeys(prompt.stale_ids if prompt else ()))
         return prompt
 
     def _answer(self, request: PredictRequest, task: Task, config: LabelingConfig, prompt: SmartPrompt) -> Prediction:
@@ -93,7 +97,8 @@ class Suggester:
                 f"{width} x {height}: reload the task",
                 code="image_changed",
             )
-        region = self._engine.perceive(picture.encoded, prompt.prompt)
+        left = self._settings.predict_timeout - (time.monotonic() - began)
+        region = self._engine.perceive(picture.encoded, prompt.prompt, left)
         region_id = new_region_id()
         results = answer(region, config, region_id, prompt.label, self._settings.polygon_tolerance)
         seconds = time.monotonic() - began

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -51,18 +52,26 @@ def load(name_or_folder: str | Path = "nano", device: str = "cpu", threads: int 
     """
     if threads is not None:
         torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
     folder = NANO if str(name_or_folder) == "nano" else Path(name_or_folder)
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} is no checkpoint: it has no {name}")
-    config = PAMConfig.from_dict(read_json(folder / CONFIG)["model"])
+    config = PAMConfig.from_dict(read_json(folder / CONFIG))
     try:
         tensors = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} is damaged: {error}") from error
-    pam = PAM(config, load_tokenizer(folder / TOKENIZER), version=f"pam-{config.name}-{fingerprint(folder)}")
+    tokenizer = load_tokenizer(folder / TOKENIZER)
+    try:
+        pam = PAM(config, tokenizer, version=f"pam-{config.name}-{fingerprint(folder)}")
+    except Exception as error:  # Hydra, sam2 and transformers each raise their own kinds for sizes that do not fit
+        raise CheckpointError(f"{folder / CONFIG}: no model can be built from it: {error}") from error
     fill(pam, tensors, folder / WEIGHTS)
-    return pam.to(device).eval().requires_grad_(False)
+    try:
+        return pam.to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for the device
+        raise CheckpointError(f"device {device!r} cannot be used: {error}") from error
 
 
 def fill(pam: PAM, tensors: dict[str, torch.Tensor], source: Path) -> None:

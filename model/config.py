@@ -37,7 +37,7 @@ class PAMConfig:
     """Everything that decides the shapes of a PAM's weights.
 
     language:  arguments of `transformers.Qwen2Config`.
-    proposals: whether masks are proposed by classical means in front of SAM 2's decoder (see model/proposals.py),
+    proposals: whether masks are proposed by classical means in front of SAM 2's decoder (see model/proposals/),
                for a decoder too small to find them alone.
     """
 
@@ -53,8 +53,12 @@ class PAMConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PAMConfig:
-        """Read a configuration; raises CheckpointError when a key is missing, unknown or of the wrong type."""
+        """Read what stands under "model" in a config.json.
+
+        Raises CheckpointError when a key is missing, unknown or of the wrong type.
+        """
         try:
+            data = dict(data["model"])
             sam = dict(data["sam"])
             return cls(
                 **{

@@ -39,7 +39,7 @@ def splice(embed: nn.Module, before: list[int], visual: Tensor, after: list[int]
 
 
 def left_pad(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows (L_i, hidden) of different length as a batch (B, L, hidden) padded at the left, and its mask, int64 (B, L)."""
+    """Rows (L_i, hidden) as a batch (B, L, hidden) that is padded at the left, and its attention mask, int64 (B, L)."""
     length = max(len(row) for row in rows)
     batch = rows[0].new_zeros(len(rows), length, rows[0].shape[1])
     mask = torch.zeros(len(rows), length, dtype=torch.long, device=batch.device)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import language, proposals
+from model import language
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
@@ -19,6 +20,9 @@ from model.language import Utterance
 from model.perceiver import FULL, SemanticPerceiver
 from model.prompt import Prompt
 from model.region import FIELDS, Region, Words
+
+if TYPE_CHECKING:
+    from model.proposals import WorkingImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,7 @@ class EncodedImage:
     height: int
     width: int
     features: sam2.SamFeatures
-    working: proposals.WorkingImage | None
+    working: WorkingImage | None
 
     @property
     def nbytes(self) -> int:
@@ -53,7 +57,7 @@ class Candidate:
 class Segmentation:
     """A prompt's mask, and what the language side needs to talk about it.
 
-    candidates:   best first; the first is the mask.
+    candidates:   the first is the mask: the best proposal, or token 0 of the decoder, as the official model has it.
     object_score: probability that the object is there at all, 0..1.
     output:       what SAM 2's decoder said, batch of one.
     """
@@ -111,7 +115,11 @@ class PAM(nn.Module):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ImageError(f"the image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
         pixels = sam2.preprocess(image, self.image_size).to(self.device, self.image_newline.dtype)
-        working = proposals.prepare(image) if self.config.proposals else None
+        working = None
+        if self.config.proposals:
+            from model import proposals  # larger models do without it, and without what it imports
+
+            working = proposals.prepare(image)
         height, width = image.shape[:2]
         return EncodedImage(height, width, sam2.encode(self.sam, pixels[None]), working)
 
@@ -119,7 +127,11 @@ class PAM(nn.Module):
     def segment(self, image: EncodedImage, prompt: Prompt) -> Segmentation:
         """Find the object that a prompt means. Raises PromptError for a prompt that means nothing on this image."""
         prompt.check(image.height, image.width)
-        proposed = proposals.propose(image.working, prompt) if image.working else []
+        proposed: list[Candidate] = []
+        if image.working is not None:
+            from model import proposals
+
+            proposed = [Candidate(p.mask, p.score) for p in proposals.propose(image.working, prompt)]
         rough = proposed[0].mask if proposed else prompt.mask
         points, labels = sam2.prompt_tensors(
             prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
@@ -127,7 +139,7 @@ class PAM(nn.Module):
         masks = None if rough is None else sam2.mask_prompt(rough, self.sam, self.device).to(points.dtype)
         output = sam2.decode(self.sam, image.features, points, labels, masks, one_image=True)
         return Segmentation(
-            candidates=tuple(Candidate(p.mask, p.score) for p in proposed) or _decoded(output, image),
+            candidates=tuple(proposed) or _decoded(output, image),
             object_score=float(output.object_score[0, 0].float().sigmoid()),
             output=output,
         )

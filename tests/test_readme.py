@@ -40,4 +40,5 @@ def test_the_figures_are_the_checkpoints():
     figures = json.loads((NANO / CONFIG).read_text())["about"]["figures"]
     for name in ("category", "colour", "size", "place"):
         trained, untrained = (f"{figures[who][name]:.2f}".lstrip("0") for who in ("trained", "untrained"))
-        assert re.search(rf"^\| {name}.*\| {re.escape(trained)} \| {re.escape(untrained)} \|$", README, re.MULTILINE), name
+        row = rf"^\| {name}.*\| {re.escape(trained)} \| {re.escape(untrained)} \|$"
+        assert re.search(row, README, re.MULTILINE), name

@@ -86,7 +86,9 @@ def _servers(data_dir: Path, port: int, backend_port: int, token: str) -> tuple[
     ours = {"LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": token}
     serve = [str(programs / "pam-studio"), "serve", "--host", LOOPBACK, "--port", str(backend_port)]
     serve += ["--data-dir", str(data_dir)]
-    return label_studio, Server("PAM Studio", serve, inherited | ours, backend_port, logs / "pam-studio.log")
+    # Label Studio would not know the password that another backend of this person's asks for.
+    open_to_all = {name: value for name, value in inherited.items() if not name.startswith("PAM_STUDIO_BASIC_AUTH")}
+    return label_studio, Server("PAM Studio", serve, open_to_all | ours, backend_port, logs / "pam-studio.log")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from backend import labeling_config
-from backend.annotations import MAX_PIXELS, CorrectedRegion, LeftOut, corrected_regions
+from backend.annotations import CorrectedRegion, LeftOut, corrected_regions
 from backend.errors import PictureError
 from backend.export.coco import CocoWriter
 from backend.export.images import ImageStore, StoredImage
@@ -32,12 +32,13 @@ def export(
     studio: TaskSource,
     fetch_image: FetchImage,
     progress: Progress | None = None,
-    max_pixels: int = MAX_PIXELS,
+    *,
+    max_pixels: int,
 ) -> ExportReport:
     """Write what the annotators of a project corrected to the folder `out`, in place of what was exported there before.
 
     The folder holds PAM's training records with their `datasets.yaml`, `coco.json`, `images/` and `manifest.json`.
-    A region or an image that cannot be had is left out and reported. Raises LabelStudioError, LedgerError, ConfigError
+    A region or an image that cannot be had, or has more than `max_pixels`, is left out and reported. Raises LabelStudioError, LedgerError, ConfigError
     or ExportError when there can be no export; what was in `out` is then untouched.
     """
     project = studio.project(project_id)

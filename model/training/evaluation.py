@@ -37,10 +37,9 @@ def evaluate(pam: PAM, seed: int, scenes: int) -> dict[str, Any]:
 
 def read_caption(caption: str) -> dict[str, str | None]:
     """Size, colour and place that a caption speaks of; None where it does not."""
-    front, _, behind = caption.partition(", on a ")
+    front = caption.partition(", on a ")[0]
     places = sorted((place for row in PLACES for place in row), key=len, reverse=True)
     colours = sorted(COLOURS, key=len, reverse=True)
-    del behind
     return {
         "size": _first(front, [name for name, _ in SIZES]),
         "colour": _first(front, colours),

@@ -64,7 +64,7 @@ def train(
             console.print(f"step {step + 1}/{steps} " + " ".join(f"{k} {v:.3f}" for k, v in shown.items()))
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             spent = time.monotonic() - began
-            parts = {"stage": stage, "average": average, "optimizer": optimizer, "schedule": schedule}
+            parts: dict[str, Any] = {"stage": stage, "average": average, "optimizer": optimizer, "schedule": schedule}
             _keep(state, {name: part.state_dict() for name, part in parts.items()}, step + 1, history, spent)
     stage.load_state_dict(average.module.state_dict())
     return history, spent

@@ -87,6 +87,10 @@ def main(
     """Train nano on scenes drawn on the fly: first SAM 2, then, with SAM 2 frozen, the language side."""
     torch.set_num_threads(threads)
     work.mkdir(parents=True, exist_ok=True)
+    claim(
+        work,
+        {"seed": seed, "mask_steps": mask_steps, "word_steps": word_steps, "images": images, "objects": objects},
+    )
     train_tokenizer(seed, scenes=1500, vocabulary=VOCABULARY).save(str(work / TOKENIZER))
     tokenizer = load_tokenizer(work / TOKENIZER)
     torch.manual_seed(seed)
@@ -137,6 +141,17 @@ def main(
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         shutil.copy(trained / name, out / name)
     console.print(f"{out}: {(out / WEIGHTS).stat().st_size / 1e6:.1f} MB of weights")
+
+
+def claim(work: Path, arguments: dict[str, int]) -> None:
+    """Mark a folder of progress as that of a run with these arguments.
+
+    Raises typer.BadParameter when it holds another run's: going on from that would give what neither run would.
+    """
+    path = work / "arguments.json"
+    if path.exists() and (other := json.loads(path.read_text())) != arguments:
+        raise typer.BadParameter(f"{work} holds a run with {other}, not {arguments}: choose another --work")
+    path.write_text(json.dumps(arguments))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,8 @@ def test_a_captured_annotation_is_one_region_with_all_its_words(name: str, categ
     """What the real Label Studio 1.23.2 sent when an accepted suggestion was submitted, and when it was corrected."""
     payload = json.loads((CAPTURES / f"webhook_annotation_{name}.json").read_text())
     (annotation,) = parse_webhook(payload["action"], payload).changed
-    (only,) = corrected_regions(annotation, parse(payload["project"]["label_config"]), lambda _: None)
+    config = parse(payload["project"]["label_config"])
+    (only,) = corrected_regions(annotation, config, lambda _: None, max_pixels=1_000_000)
     assert isinstance(only, CorrectedRegion)
     assert only.words == {
         "category": category,

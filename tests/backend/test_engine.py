@@ -49,5 +49,5 @@ def test_an_error_gives_the_turn_back(nano: PAM):
     image = engine.encode(np.zeros((20, 20, 3), np.uint8))
     for _ in range(3):
         with pytest.raises(Exception, match="needs a positive click"):
-            engine.perceive(image, Prompt())
-    assert engine.perceive(image, Prompt((Point(5, 5),))).mask[5, 5]
+            engine.perceive(image, Prompt(), 1)
+    assert engine.perceive(image, Prompt((Point(5, 5),)), 1).mask[5, 5]

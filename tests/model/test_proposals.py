@@ -242,8 +242,11 @@ def test_alternatives_differ() -> None:
     assert all(iou(a, b) < 0.9 for i, a in enumerate(masks) for b in masks[:i])
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)),
-                                   np.zeros((0, 4, 3), np.uint8)], ids=["grey", "alpha", "float", "empty"])
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+    ids=["grey", "alpha", "float", "empty"],
+)
 def test_what_is_not_an_image_is_refused(image: np.ndarray) -> None:
     with pytest.raises(ImageError, match="expected uint8"):
         prepare(image)

@@ -106,6 +106,8 @@ class Studio:
         yield from self.listed
 
 
+MEGAPIXEL = 1_000_000
+
 FILES = {
     "/data/upload/1/coins.jpg": ("coins", "JPEG", 1),
     "/data/upload/1/again.jpg": ("coins", "JPEG", 1),

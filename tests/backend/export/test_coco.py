@@ -51,7 +51,7 @@ def test_masks_survive_from_label_studio_to_pycocotools(masks: list[np.ndarray])
     """The whole way of a mask: brush RLE in an annotation, corrected region, COCO file, somebody's training code."""
     saved = [result for i, mask in enumerate(masks) for result in results(f"r{i}", mask, ("thing", "", ""))]
     annotation = Annotation(8, 1, 5, saved, {"image": "a.jpg"}, False, NOW, NOW)
-    regions = corrected_regions(annotation, parse(CONFIG), lambda _: None)
+    regions = corrected_regions(annotation, parse(CONFIG), lambda _: None, max_pixels=MEGAPIXEL)
     with tempfile.TemporaryDirectory() as folder:
         coco = write(Path(folder), *(r for r in regions if isinstance(r, CorrectedRegion)))
     entries = coco.loadAnns(sorted(coco.getAnnIds()))

@@ -30,6 +30,7 @@ from tests.backend.export.project import (
     CAT,
     COIN,
     CONFIG,
+    MEGAPIXEL,
     Studio,
     annotation,
     cat_mask,
@@ -50,7 +51,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def run(ledger: Ledger, out: Path, *tasks: dict) -> ExportReport:
-    return export(1, out, ledger, Studio(*tasks), fetch)
+    return export(1, out, ledger, Studio(*tasks), fetch, max_pixels=MEGAPIXEL)
 
 
 def records(out: Path, name: str) -> list[dict]:
@@ -149,9 +150,24 @@ def test_a_damaged_image_is_left_out(ledger: Ledger, tmp_path: Path) -> None:
     """A truncated file would only be found out in the middle of somebody's training."""
     whole = photograph("coins")
     tasks = [task(1, "a", annotation(11, results("r", coin_masks()[0], COIN)))]
-    report = export(1, tmp_path / "out", ledger, Studio(*tasks), lambda address, task_id: whole[: len(whole) // 2])
+    out, studio = tmp_path / "out", Studio(*tasks)
+    report = export(1, out, ledger, studio, lambda *_: whole[: len(whole) // 2], max_pixels=MEGAPIXEL)
     assert report.regions == 0 and len(report.left_out) == 1
     assert list((tmp_path / "out" / "images").iterdir()) == []
+
+
+def test_what_has_too_many_pixels_is_left_out(ledger: Ledger, tmp_path: Path) -> None:
+    """The one limit of the settings holds for masks and for images: neither is read into memory beyond it."""
+    out, mask = tmp_path / "out", cat_mask()
+    too_large = annotation(11, results("r", mask, CAT))
+    smaller = annotation(12, results("s", mask[:100], CAT))
+    studio = Studio(*(task(id, "/data/upload/1/cat.png", one) for id, one in ((1, too_large), (2, smaller))))
+    report = export(1, out, ledger, studio, fetch, max_pixels=mask.size - 1)
+    assert [(one.task_id, one.region_id, one.reason) for one in report.left_out] == [
+        (1, "r", "it is said to lie on 451 x 300 pixels, more than the 135299 that are read"),
+        (2, None, "the image has 451 x 300 pixels, more than the 135299 that are read"),
+    ]
+    assert list((out / "images").iterdir()) == []
 
 
 def test_an_image_is_stored_once(ledger: Ledger, tmp_path: Path) -> None:
@@ -207,7 +223,7 @@ def test_a_label_studio_that_goes_down_costs_nothing(ledger: Ledger, tmp_path: P
     run(ledger, out, *two_tasks())
     before = contents(out)
     with pytest.raises(LabelStudioError, match="connection refused"):
-        export(1, out, ledger, Failing(*two_tasks()), fetch)
+        export(1, out, ledger, Failing(*two_tasks()), fetch, max_pixels=MEGAPIXEL)
     assert contents(out) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         (tmp_path / "regions").readlink().name, ".regions.lock", "data", "regions",
@@ -267,8 +283,11 @@ def test_over_http_an_export_is_whole_or_not_at_all(ledger: Ledger, tmp_path: Pa
     with HttpStudio(gone_at) as server:
         studio = LabelStudio(server.url, "token", timeout=5.0, backoff=0.01)
 
+        def fetch_image(address: str, task_id: int) -> bytes:
+            return pictures.fetch(address, task_id, studio, limits)
+
         def over_http() -> ExportReport:
-            return export(1, out, ledger, studio, lambda at, task: pictures.fetch(at, task, studio, limits))
+            return export(1, out, ledger, studio, fetch_image, max_pixels=MEGAPIXEL)
 
         if gone_at is None:
             assert over_http().regions == 3
@@ -285,9 +304,9 @@ def test_other_failures_leave_the_old_export_whole(ledger: Ledger, tmp_path: Pat
     run(ledger, out, *two_tasks())
     before = contents(out)
     with pytest.raises(ConfigError):
-        export(1, out, ledger, Studio(*two_tasks(), config="<View>"), fetch)
+        export(1, out, ledger, Studio(*two_tasks(), config="<View>"), fetch, max_pixels=MEGAPIXEL)
     with pytest.raises(LabelStudioError, match="task 1 came without its list of annotations"):
-        export(1, out, ledger, Studio({"id": 1, "data": {}}), fetch)
+        export(1, out, ledger, Studio({"id": 1, "data": {}}), fetch, max_pixels=MEGAPIXEL)
     assert contents(out) == before
 
 
@@ -296,14 +315,15 @@ def test_a_folder_of_somebody_else_is_refused_before_label_studio_is_asked(ledge
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_bytes(b"precious")
     with pytest.raises(ExportError, match="photos is there already and is no export of PAM Studio"):
-        export(1, tmp_path / "photos", ledger, Failing(*two_tasks()), fetch)
+        export(1, tmp_path / "photos", ledger, Failing(*two_tasks()), fetch, max_pixels=MEGAPIXEL)
     assert (tmp_path / "photos" / "mine.jpg").read_bytes() == b"precious"
 
 
 def test_progress_is_told(ledger: Ledger, tmp_path: Path) -> None:
     """A project of ten thousand tasks takes minutes: the terminal shows how far it is."""
     told: list[tuple[str, int]] = []
-    export(1, tmp_path / "out", ledger, Studio(*two_tasks()), fetch, lambda what, done: told.append((what, done)))
+    studio = Studio(*two_tasks())
+    export(1, tmp_path / "out", ledger, studio, fetch, lambda *step: told.append(step), max_pixels=MEGAPIXEL)
     assert told == [("reading Label Studio", 2), ("writing regions", 1), ("writing regions", 2)]
 
 

@@ -178,7 +178,7 @@ def export_forever(data: Path, out: Path) -> None:
     with Ledger(data / "ledger.sqlite") as ledger:
         while True:
             for tasks in DATA_SETS:
-                export(1, out, ledger, Studio(*tasks), fetch)
+                export(1, out, ledger, Studio(*tasks), fetch, max_pixels=MEGAPIXEL)
 
 
 MANY = [
@@ -200,7 +200,7 @@ def test_kill_9_at_any_moment_leaves_a_whole_export(tmp_path: Path) -> None:
     whole = []
     for number, tasks in enumerate(DATA_SETS):
         with Ledger(tmp_path / f"reference{number}" / "ledger.sqlite") as ledger:
-            export(1, tmp_path / f"whole{number}", ledger, Studio(*tasks), fetch)
+            export(1, tmp_path / f"whole{number}", ledger, Studio(*tasks), fetch, max_pixels=MEGAPIXEL)
         whole.append(content(tmp_path / f"whole{number}"))
     assert whole[0] != whole[1]
 
@@ -220,6 +220,6 @@ def test_kill_9_at_any_moment_leaves_a_whole_export(tmp_path: Path) -> None:
     assert seen == {0, 1}
 
     with Ledger(tmp_path / "data" / "ledger.sqlite") as ledger:
-        export(1, out, ledger, Studio(*DATA_SETS[0]), fetch)
+        export(1, out, ledger, Studio(*DATA_SETS[0]), fetch, max_pixels=MEGAPIXEL)
     assert content(out) == whole[0]
     assert hidden(out.parent) == [os.readlink(out)]
