@@ -38,8 +38,9 @@ def export(
     """Write what the annotators of a project corrected to the folder `out`, in place of what was exported there before.
 
     The folder holds PAM's training records with their `datasets.yaml`, `coco.json`, `images/` and `manifest.json`.
-    A region or an image that cannot be had, or has more than `max_pixels`, is left out and reported. Raises LabelStudioError, LedgerError, ConfigError
-    or ExportError when there can be no export; what was in `out` is then untouched.
+    A region or an image that cannot be had, or has more than `max_pixels`, is left out and reported. Raises
+    LabelStudioError, LedgerError, ConfigError or ExportError when there can be no export; what was in `out` is then
+    untouched.
     """
     project = studio.project(project_id)
     config = labeling_config.parse(project.get("label_config") or "")

@@ -20,7 +20,7 @@ from backend.export.coco import CocoWriter, category_name
 from backend.export.images import StoredImage
 from backend.labeling_config import parse
 from backend.webhook_event import Annotation
-from tests.backend.export.project import CONFIG, results
+from tests.backend.export.project import CONFIG, MEGAPIXEL, results
 
 SIZE = (18, 24)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -17,7 +17,17 @@ from backend.errors import ExportError
 from backend.export import export
 from backend.export.writer import replacing
 from backend.ledger import Ledger
-from tests.backend.export.project import COIN, Studio, annotation, coin_masks, fetch, results, task, two_tasks
+from tests.backend.export.project import (
+    COIN,
+    MEGAPIXEL,
+    Studio,
+    annotation,
+    coin_masks,
+    fetch,
+    results,
+    task,
+    two_tasks,
+)
 
 
 def write(out: Path, text: str) -> None:
