@@ -58,9 +58,7 @@ def allowed(box: Box, positive: np.ndarray, height: int, width: int) -> tuple[in
     return min(ys), max(ys) + 1, min(xs), max(xs) + 1
 
 
-def _paint(
-    image: np.ndarray, on: np.ndarray, clicks: np.ndarray, others: np.ndarray, radius: int, value: int
-) -> None:
+def _paint(image: np.ndarray, on: np.ndarray, clicks: np.ndarray, others: np.ndarray, radius: int, value: int) -> None:
     """Write `value` around `clicks`, on pixels of the clicked colour that are nearer to them than to `others`."""
     height, width = on.shape
     for x, y in clicks.tolist():

@@ -160,8 +160,12 @@ def _nearer(
     height, width = working.image.shape[:2]
     x0, y0, x1, y1 = extent
     margin = max(8 / working.view.scale, room * max(x1 - x0, y1 - y0))
-    window = (max(0, int(x0 - margin)), max(0, int(y0 - margin)),
-              min(width, int(x1 + margin) + 1), min(height, int(y1 + margin) + 1))
+    window = (
+        max(0, int(x0 - margin)),
+        max(0, int(y0 - margin)),
+        min(width, int(x1 + margin) + 1),
+        min(height, int(y1 + margin) + 1),
+    )
     side = max(window[2] - window[0], window[3] - window[1])
     if view.scale > 0.99 or side > ZOOM_BELOW * max(view.window[2] - view.window[0], view.window[3] - view.window[1]):
         return view

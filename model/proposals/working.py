@@ -125,8 +125,10 @@ def look(pyramid: tuple[np.ndarray, ...], window: tuple[int, int, int, int]) -> 
     scale = min(1.0, WORKING_SIDE / max(x1 - x0, y1 - y0))
     level = next(p for p in pyramid if p is pyramid[-1] or max(p.shape[:2]) >= scale * max(full_height, full_width))
     to_x, to_y = level.shape[1] / full_width, level.shape[0] / full_height
-    crop = level[int(y0 * to_y) : max(int(y0 * to_y) + 1, round(y1 * to_y)),
-                 int(x0 * to_x) : max(int(x0 * to_x) + 1, round(x1 * to_x))]
+    crop = level[
+        int(y0 * to_y) : max(int(y0 * to_y) + 1, round(y1 * to_y)),
+        int(x0 * to_x) : max(int(x0 * to_x) + 1, round(x1 * to_x)),
+    ]
     size = (max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
     rgb = cv2.bilateralFilter(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), 5, 20, 2)
     lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
