@@ -61,14 +61,16 @@ def fetch(address: str, task_id: int | None, studio: LabelStudio | None, limits:
     address = address.strip()
     if address[:5].lower() == "data:":
         return _from_data_uri(address, limits.max_bytes)
-    url = _url(address, task_id, studio)
+    printable = address.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair fits into no message
+    url = _url(printable, task_id, studio)
     authorization = studio.headers_for(url) if studio else {}
     try:
         data = asyncio.run(_download(url, authorization, studio, limits))
     except TimeoutError as error:
         raise PictureError(f"{_shown(url)} took longer than {limits.seconds:g} s", code="image_timeout") from error
-    except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
-        raise PictureError(f"{_shown(url)} cannot be fetched: {error or type(error).__name__}") from error
+    except (httpx.RequestError, httpx.InvalidURL, ValueError) as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise PictureError(f"{_shown(url)} cannot be fetched: {reason}") from error
     if not data:
         raise PictureError(
             f"{_shown(url)} is empty: an address without a host needs LABEL_STUDIO_URL to be Label Studio's own"
@@ -116,7 +118,7 @@ def _url(address: str, task_id: int | None, studio: LabelStudio | None) -> str:
         return studio.absolute(address)
     if task_id is None:
         raise PictureError(f'"{address[:200]}" lies in a storage: Label Studio opens it for a task, and none is given')
-    uri = base64.urlsafe_b64encode(address.encode("utf-8", "surrogatepass")).decode()
+    uri = base64.urlsafe_b64encode(address.encode()).decode()
     return studio.absolute(f"/tasks/{int(task_id)}/resolve/?fileuri={quote(uri)}")
 
 
@@ -124,6 +126,7 @@ async def _download(url: str, authorization: dict[str, str], studio: LabelStudio
     """One deadline for all of it: a server that drips a byte a second never meets a limit on each wait."""
     async with asyncio.timeout(limits.seconds), httpx.AsyncClient(timeout=None, verify=_tls()) as client:
         for _ in range(_MOST_REDIRECTS + 1):
+            _check_host(url)
             headers = {"Accept-Encoding": "identity", "User-Agent": "pam-studio"} | authorization
             async with client.stream("GET", url, headers=headers) as response:
                 if not response.has_redirect_location:
@@ -134,6 +137,13 @@ async def _download(url: str, authorization: dict[str, str], studio: LabelStudio
             if studio is None or not studio.is_own(url):
                 authorization = {}
     raise PictureError(f"{_shown(url)} is redirected more than {_MOST_REDIRECTS} times")
+
+
+def _check_host(url: str) -> None:
+    """A host that cannot be is refused here: what a client makes of one is not always an error of its own family."""
+    parsed = httpx.URL(url)
+    if not parsed.host or not 0 <= (parsed.port or 0) < 1 << 16:
+        raise PictureError(f"{_shown(url)} names no host, or a port beyond 65535: correct the address in the task")
 
 
 @functools.cache
@@ -241,7 +251,10 @@ def _looks_like(data: bytes) -> str:
 
 def _shown(url: str) -> str:
     """`url` for a message: of a stranger's URL no query, which may be signed, and no password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return re.split("[?#]", url)[0].rpartition("@")[2][:300]
     host = parts.netloc.rpartition("@")[2]
     query = f"?{parts.query}" if parts.path.endswith(("/local-files/", "/resolve/")) else ""
     return f"{parts.scheme}://{host}{parts.path}{query}"[:300]

@@ -130,11 +130,12 @@ def test_redirects_are_followed_so_far_and_not_everywhere(double, location, says
         (lambda: Reply(200), "a.jpg is empty: an address without a host needs LABEL_STUDIO_URL"),
         (lambda: Reply(200, b"<html>login", {"Content-Type": "text/html; charset=utf-8"}), "text/html, not an image"),
         (lambda: Reply(200, jpeg()[:500], length=len(jpeg())), "cannot be fetched: .*incomplete|without sending"),
+        (lambda: Reply(200, jpeg(), {"Content-Encoding": "gzip"}), "cannot be fetched: .*header"),
         (lambda: Reply(200, b"", length=10**12), "more than the 200000 bytes"),
         (lambda: Reply(200, slowly(b"x" * 400_000, 1000, 0)), "more than the 200000 bytes"),
         (lambda: Reply(200, slowly(jpeg(), 1, 0.2)), "took longer than 1 s"),
     ],
-    ids=["403", "404", "500", "empty", "login page", "cut", "says too much", "is too much", "drips"],
+    ids=["403", "404", "500", "empty", "login page", "cut", "not gzip", "says too much", "is too much", "drips"],
 )
 def test_a_picture_that_cannot_be_had_says_why(double, reply, says):
     double.rule(lambda asked: reply())
@@ -219,6 +220,43 @@ def test_data_uris_are_decoded():
 def test_data_uris_that_are_none_are_refused(uri, says):
     with pytest.raises(PictureError, match=says):
         fetch(uri, None, None, LIMITS)
+
+
+MALFORMED = [
+    "http://[x/y.jpg", "http://user:hush@[x/y.jpg?X-Signature=secret", "http://[::1]]/a.jpg", "http://",
+    "http:///a.jpg", "http:a.jpg", "http://127.0.0.1:99999999/a.jpg", "http://127.0.0.1:65536/a.jpg",
+    "http://127.0.0.1:-1/a.jpg", "http://127.0.0.1:x/a.jpg", "http://\u2100.org/a.jpg", "http://хх\u200d/a.jpg",
+    "http://\ud800/a.jpg", "http://127.0.0.1:1/\ud800.jpg", "http://127.0.0.1:1/\0.jpg", "http://" + "х" * 70_000,
+    "http://127.0.0.1:1/" + "y" * 70_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", MALFORMED, ids=lambda address: ascii(address[:30]))
+def test_a_malformed_address_is_an_error_of_the_picture(address):
+    """Parsers and clients refuse each in its own way; one that slips through stops an export of thousands."""
+    with pytest.raises(PictureError) as refused:
+        fetch(address, 1, LabelStudio("http://127.0.0.1:1", LEGACY, 0.1), LIMITS)
+    shown = refused.value.message
+    assert "secret" not in shown and "hush" not in shown
+    assert len(shown.encode()) < 1000
+
+
+@pytest.mark.parametrize("location", ["http://[x/y.jpg", "//[", "http://127.0.0.1:65536/", "http://", "http://\\x/"])
+def test_a_redirect_to_a_malformed_address_is_an_error_of_the_picture(double, location):
+    double.rule(lambda asked: Reply(302, headers={"Location": location}))
+    with pytest.raises(PictureError):
+        fetch("/a.jpg", 1, studio(double), LIMITS)
+
+
+@given(
+    st.sampled_from(["http://[", "http://127.0.0.1:99999", "http://127.0.0.1:1/"]),
+    st.text(st.characters(exclude_characters="@]"), max_size=30),
+)
+@settings(deadline=None)
+def test_whatever_stands_as_a_url_ends_in_an_error_of_the_picture(start, rest):
+    with pytest.raises(PictureError) as refused:
+        fetch(start + rest, 1, None, LIMITS)
+    refused.value.message.encode()
 
 
 @given(st.text(max_size=60))

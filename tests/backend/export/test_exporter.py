@@ -156,6 +156,22 @@ def test_a_damaged_image_is_left_out(ledger: Ledger, tmp_path: Path) -> None:
     assert list((tmp_path / "out" / "images").iterdir()) == []
 
 
+@pytest.mark.parametrize("address", ["http://[x/y.jpg", "http://127.0.0.1:99999999/x", "http://хх\u200d/\ud800.jpg"])
+def test_a_malformed_address_costs_one_task(ledger: Ledger, tmp_path: Path, address: str) -> None:
+    """Addresses come from whoever imported the tasks: the other tasks are exported, and the report can be printed."""
+
+    def fetch_image(address: str, task_id: int) -> bytes:
+        return fetch(address, task_id) if task_id == 2 else pictures.fetch(address, task_id, None, limits)
+
+    limits = pictures.FetchLimits(1 << 20, 10.0)
+    malformed = task(1, address, annotation(11, results("r", cat_mask(), CAT)))
+    studio = Studio(malformed, two_tasks()[1])
+    report = export(1, tmp_path / "out", ledger, studio, fetch_image, max_pixels=MEGAPIXEL)
+    assert [one.task_id for one in report.left_out] == [1]
+    assert report.regions == 1
+    report.summary().encode()
+
+
 def test_what_has_too_many_pixels_is_left_out(ledger: Ledger, tmp_path: Path) -> None:
     """The one limit of the settings holds for masks and for images: neither is read into memory beyond it."""
     out, mask = tmp_path / "out", cat_mask()
