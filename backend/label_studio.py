@@ -22,6 +22,8 @@ PAGE = 25
 _ATTEMPTS = 5
 _LONGEST_WAIT = 60.0
 _RENEW_BEFORE = 30.0  # seconds; access tokens live for five minutes
+_RENEWAL_ATTEMPTS = 2  # clicks wait for a renewal, which nobody else can make meanwhile
+_RENEWAL_LONGEST_WAIT = 1.0
 
 
 class _Passing(Exception):
@@ -53,6 +55,7 @@ class LabelStudio:
         self._is_refresh_token = _claims(self._api_key).get("token_type") == "refresh"
         self._is_access_token = _claims(self._api_key).get("token_type") == "access"
         self._access: tuple[str, float] | None = None
+        self._failure: tuple[LabelStudioError, float] | None = None
         self._renewing = threading.Lock()
         self._backoff = backoff
         self._http = httpx.Client(timeout=timeout, follow_redirects=False)
@@ -98,10 +101,6 @@ class LabelStudio:
         """The project, its labelling config among the rest."""
         return self._get_object(f"/api/projects/{int(project_id)}/", {})
 
-    def task(self, task_id: int) -> dict[str, Any]:
-        """The task with its annotations in full."""
-        return self._get_object(f"/api/tasks/{int(task_id)}/", {"resolve_uri": "false"})
-
     def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
         """All tasks of a project by rising id, each once and with its annotations in full, cancelled ones included.
 
@@ -141,37 +140,53 @@ class LabelStudio:
         return self._object(response, path)
 
     def _access_token(self) -> str:
+        """An access token that lives on for a while. Threads that waited for a renewal in vain share its failure."""
+        came = time.monotonic()
         with self._renewing:
             if self._access is None or time.monotonic() > self._access[1]:
-                asked = time.monotonic()
-                response = self._send("POST", f"{self.url}/api/token/refresh/", json={"refresh": self._api_key})
-                if response.status_code in (400, 401):
-                    raise self._refused(response)
-                access = self._object(response, "/api/token/refresh/").get("access")
-                if not isinstance(access, str):
-                    raise LabelStudioError(f"{self.url} gave no access token for {self.token_kind}")
-                self._access = access, asked + _lifetime(access) - _RENEW_BEFORE
+                if self._failure is not None and self._failure[1] >= came:
+                    failure = self._failure[0]
+                    raise LabelStudioError(failure.message, code=failure.code, status=failure.status)
+                try:
+                    self._access = self._renewed()
+                except LabelStudioError as error:
+                    self._failure = error, time.monotonic()
+                    raise
             return self._access[0]
 
-    def _send(self, method: str, url: str, **arguments: Any) -> httpx.Response:
-        """One answer; what fails in passing (no connection, 429, 5xx) is asked again."""
+    def _renewed(self) -> tuple[str, float]:
+        """A new access token, and the time (monotonic) at which to ask for the next."""
+        asked = time.monotonic()
+        url = f"{self.url}/api/token/refresh/"
+        response = self._send("POST", url, _RENEWAL_ATTEMPTS, _RENEWAL_LONGEST_WAIT, json={"refresh": self._api_key})
+        if response.status_code in (400, 401):
+            raise self._refused(response)
+        access = self._object(response, "/api/token/refresh/").get("access")
+        if not isinstance(access, str):
+            raise LabelStudioError(f"{self.url} gave no access token for {self.token_kind}")
+        return access, asked + _lifetime(access) - _RENEW_BEFORE
+
+    def _send(
+        self, method: str, url: str, most: int = _ATTEMPTS, longest_wait: float = _LONGEST_WAIT, **arguments: Any
+    ) -> httpx.Response:
+        """One answer; what fails in passing (no connection, 429, 5xx) is asked again, `most` times in all."""
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Passing),
-            stop=tenacity.stop_after_attempt(_ATTEMPTS),
-            wait=self._wait,
+            stop=tenacity.stop_after_attempt(most),
+            wait=lambda state: min(self._wait(state), longest_wait),
         )
         try:
             return attempts(self._send_once, method, url, **arguments)
         except tenacity.RetryError as error:
             failure = error.last_attempt.exception()
-            raise LabelStudioError(f"{self.url} cannot be used: {failure} ({_ATTEMPTS} attempts)") from failure
+            raise LabelStudioError(f"{self.url} cannot be used: {failure} ({most} attempts)") from failure
 
     def _send_once(self, method: str, url: str, **arguments: Any) -> httpx.Response:
         try:
             response = self._http.request(method, url, **arguments)
         except httpx.TimeoutException as error:
             raise _Passing("it did not answer in time") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _Passing(str(error) or type(error).__name__) from error
         if response.status_code == 429 or response.status_code >= 500:
             raise _Passing(f"it answered {response.status_code}", _retry_after(response))
@@ -180,7 +195,7 @@ class LabelStudio:
     def _wait(self, state: tenacity.RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome else None
         asked_for = failure.wait if isinstance(failure, _Passing) else 0.0
-        return min(max(asked_for, self._backoff * 2 ** (state.attempt_number - 1)), _LONGEST_WAIT)
+        return max(asked_for, self._backoff * 2 ** (state.attempt_number - 1))
 
     def _refused(self, response: httpx.Response) -> LabelStudioError:
         said = _detail(response)

@@ -91,9 +91,6 @@ class Double:
             after = json.loads(asked.query["query"])["filters"]["items"][0]["value"]
             later = [task for task in self.tasks if task["id"] > after]
             return json_reply(200, {"tasks": later[: int(asked.query["page_size"])], "total": len(later)})
-        if asked.path.startswith("/api/tasks/"):
-            found = next((task for task in self.tasks if str(task["id"]) == asked.path.split("/")[3]), None)
-            return json_reply(200, found) if found else json_reply(404, {"detail": "No Task matches the given query."})
         if asked.path == "/api/projects/1/":
             return json_reply(200, {"id": 1, "label_config": "<View/>"})
         return json_reply(404, {"detail": "Not found."})

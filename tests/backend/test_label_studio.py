@@ -52,6 +52,40 @@ def test_an_access_token_is_renewed_before_it_expires(double):
     assert [asked.path for asked in double.asked] == ["/api/token/refresh/", "/api/projects/1/"] * 2
 
 
+def test_a_renewal_that_fails_is_tried_twice_for_all_who_wait(double):
+    """Clicks queue up behind one renewal: were each to try for itself, the last would wait for all of them."""
+
+    def overloaded(asked):
+        time.sleep(0.3)
+        return Reply(503, headers={"Retry-After": "60"})
+
+    double.rule(overloaded)
+    studio, said = client(double, PAT), []
+
+    def click():
+        with pytest.raises(LabelStudioError) as failed:
+            studio.headers_for(double.url)
+        said.append(failed.value.message)
+
+    begun = time.monotonic()
+    threads = [threading.Thread(target=click) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == [f"{double.url} cannot be used: it answered 503 (2 attempts)"] * 8
+    assert len(double.asked) == 2
+    assert time.monotonic() - begun < 5, "Label Studio's wish for a minute is not granted while clicks wait"
+
+
+def test_a_renewal_that_failed_is_tried_again_by_the_next(double):
+    double.once("/api/token/refresh/", Reply(503), Reply(503))
+    studio = client(double, PAT)
+    with pytest.raises(LabelStudioError, match="503 .2 attempts"):
+        studio.project(1)
+    assert studio.project(1)["id"] == 1
+
+
 def test_a_revoked_access_token_is_replaced(double):
     studio = client(double, PAT)
     studio.project(1)
@@ -152,6 +186,7 @@ def test_a_server_that_says_when_is_asked_then(double):
         (lambda: Reply(200, slowly(b"{" + b" " * 50, 1, 0.5)), "did not answer in time"),
         (lambda: Reply(200, b"{", length=100), "closed|reset|incomplete"),
         (lambda: Reply(200, b"<html>", {"Content-Type": "text/html"}), "text/html to /api/projects/1/, not JSON"),
+        (lambda: Reply(200, b"{}", {"Content-Encoding": "gzip"}), "cannot be used: .*header"),
         (lambda: Reply(200, b"[]"), "something other than an object"),
         (lambda: Reply(302, headers={"Location": "https://else.org/in?t=1"}), "sends .* on to https://else.org/in:"),
         (lambda: json_reply(403, {"detail": "You may not."}), 'answered 403 to /api/projects/1/: "You may not."'),
@@ -165,8 +200,8 @@ def test_what_does_not_pass_is_told(double, reply, says):
 
 
 def test_what_is_not_there_is_told_as_that(double):
-    with pytest.raises(LabelStudioError, match='404 to /api/tasks/7/: "No Task matches') as missing:
-        client(double).task(7)
+    with pytest.raises(LabelStudioError, match='404 to /api/projects/7/: "Not found."') as missing:
+        client(double).project(7)
     assert (missing.value.status, missing.value.code) == (404, "not_found")
 
 
