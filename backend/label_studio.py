@@ -143,16 +143,17 @@ class LabelStudio:
         """An access token that lives on for a while. Threads that waited for a renewal in vain share its failure."""
         came = time.monotonic()
         with self._renewing:
-            if self._access is None or time.monotonic() > self._access[1]:
+            access = self._access  # another thread may take it away, without the lock, when it is refused
+            if access is None or time.monotonic() > access[1]:
                 if self._failure is not None and self._failure[1] >= came:
                     failure = self._failure[0]
                     raise LabelStudioError(failure.message, code=failure.code, status=failure.status)
                 try:
-                    self._access = self._renewed()
+                    access = self._access = self._renewed()
                 except LabelStudioError as error:
                     self._failure = error, time.monotonic()
                     raise
-            return self._access[0]
+            return access[0]
 
     def _renewed(self) -> tuple[str, float]:
         """A new access token, and the time (monotonic) at which to ask for the next."""
