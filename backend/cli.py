@@ -33,7 +33,7 @@ def serve(settings: Settings) -> None:
 
 
 @app.command()
-@with_settings("data_dir", "label_studio_url")
+@with_settings("data_dir", "label_studio_url", "max_image_pixels")
 def export(
     settings: Settings,
     project: Annotated[int, typer.Option(help="Id of the project, as in Label Studio's address bar.")],

@@ -54,7 +54,7 @@ def settle(working: WorkingImage, prompt: Prompt) -> Settled:
         before, settled = settled, working.recent.get(key)
         if settled is None:
             settled = _amend(working, before, so_far) if before is not None else _open(working, so_far)
-            working.recent.put(key, settled)
+            working.recent[key] = settled
     assert settled is not None
     return settled
 

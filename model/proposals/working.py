@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from cachetools import LRUCache
 
 from model.errors import ImageError
 from model.proposals.superpixels import Superpixels, cut
@@ -63,26 +62,6 @@ class View:
         return self.rgb.nbytes + self.lab.nbytes + self.gradient.nbytes + self.superpixels.nbytes
 
 
-class Recent:
-    """A few values by key, the longest unused of them forgotten first; safe to share between threads."""
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable) -> Any | None:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: Hashable, value: Any) -> None:
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > RECENT:
-                self._values.popitem(last=False)
-
-
 @dataclass(frozen=True, eq=False)
 class WorkingImage:
     """An image made ready for prompts.
@@ -90,13 +69,14 @@ class WorkingImage:
     image:   uint8 (H, W, 3) RGB, the original, by reference.
     pyramid: uint8 images, each about half of the next, the last one `image` itself.
     view:    the whole of the image at the working size.
-    recent:  what the last few prompts came to, so that a further click need not go through the earlier ones again.
+    recent:  what the last few prompts came to, so that a further click need not go through the earlier ones again. Like
+             a PAM, it takes one thread at a time.
     """
 
     image: np.ndarray
     pyramid: tuple[np.ndarray, ...]
     view: View
-    recent: Recent = field(default_factory=Recent, repr=False)
+    recent: LRUCache[Hashable, Any] = field(default_factory=lambda: LRUCache(RECENT), repr=False)
 
     @property
     def nbytes(self) -> int:
