@@ -9,6 +9,7 @@ RUN PIP_NO_CACHE_DIR=1 python scripts/setup.py --only-backend
 RUN useradd --uid 1000 pam && install -d -o pam -m 700 /data
 USER pam
 VOLUME /data
+ENV PAM_STUDIO_HOST=0.0.0.0 PAM_STUDIO_DATA_DIR=/data
 EXPOSE 9090
 HEALTHCHECK --interval=10s --start-period=60s \
     CMD ["/app/.venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9090/health', timeout=5)"]

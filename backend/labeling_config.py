@@ -47,7 +47,6 @@ class Control:
     name: str
     type: str
     labels: tuple[str, ...]
-    smart: bool
 
 
 @dataclass(frozen=True)
@@ -255,4 +254,4 @@ def _written(option: _Tag) -> str:
 
 
 def _control(tag: _Tag) -> Control:
-    return Control(tag.name, tag.type, tuple(label for label, _ in _labels(tag)), tag.is_on("smart"))
+    return Control(tag.name, tag.type, tuple(label for label, _ in _labels(tag)))

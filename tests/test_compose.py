@@ -63,7 +63,7 @@ def test_backend_knows_label_studio_and_keeps_its_ledger(services: dict, backend
     token = services["label-studio"]["environment"]["LABEL_STUDIO_USER_TOKEN"]
     assert environment["LABEL_STUDIO_API_KEY"] == token == SECRETS["LABEL_STUDIO_API_KEY"]
     assert service["networks"]["default"]["aliases"] == ["backend"]
-    assert service["volumes"] == [f"backend:{environment['PAM_STUDIO_DATA_DIR']}:rw"]
+    assert service["volumes"] == ["backend:/data:rw"]
 
 
 def test_only_the_gpu_backend_asks_for_a_gpu(services: dict) -> None:

@@ -62,13 +62,21 @@ def running(data_dir: Path, port: int, backend_port: int, say: Say = print) -> I
             with studio.DemoProject(label_studio.url, token) as project:
                 number = project.ensure(LABEL_CONFIG.read_text())
                 project.connect(number, backend.url)
-                if imported := project.import_photographs(number):
-                    say(f"imported {imported} photographs")
+                _import_photographs(project, number, data_dir / "photographs.imported", say)
             yield Demo(data_dir, label_studio, backend, number, token)
         finally:
             label_studio.ask_to_stop()
             backend.stop()
             label_studio.stop()
+
+
+def _import_photographs(project: studio.DemoProject, number: int, done: Path, say: Say) -> None:
+    """Import them once into a project: those that a person deletes afterwards stay away."""
+    if done.exists() and done.read_text() == str(number):
+        return
+    if imported := project.import_photographs(number):
+        say(f"imported {imported} photographs")
+    done.write_text(str(number))
 
 
 def _servers(data_dir: Path, port: int, backend_port: int, token: str) -> tuple[Server, Server]:

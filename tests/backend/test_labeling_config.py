@@ -38,10 +38,10 @@ def test_the_config_that_label_studio_sent_is_read_whole(capture):
         image="image",
         data_key="image",
         prompts=(
-            Control("point", "keypointlabels", ("Object",), smart=True),
-            Control("box", "rectanglelabels", ("Object",), smart=True),
+            Control("point", "keypointlabels", ("Object",)),
+            Control("box", "rectanglelabels", ("Object",)),
         ),
-        output=Control("region", "brushlabels", ("Object",), smart=False),
+        output=Control("region", "brushlabels", ("Object",)),
         words={name: WordField(name, "textarea") for name in ("category", "explanation", "caption")},
     )
 
