@@ -12,6 +12,6 @@ VOLUME /data
 ENV PAM_STUDIO_HOST=0.0.0.0 PAM_STUDIO_DATA_DIR=/data
 EXPOSE 9090
 HEALTHCHECK --interval=10s --start-period=60s \
-    CMD ["/app/.venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9090/health', timeout=5)"]
+    CMD ["/app/.venv/bin/python", "-c", "import socket; socket.create_connection(('127.0.0.1', 9090), 5)"]
 ENTRYPOINT ["/app/.venv/bin/pam-studio"]
 CMD ["serve"]

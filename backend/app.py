@@ -95,18 +95,13 @@ def _read_setup(body: bytes) -> Project:
 
 
 def _guard(app: Flask, settings: Settings) -> None:
-    """Ask for Basic credentials, when there are some in the settings, on every route but `/` and `/health`.
-
-    Those two tell nothing, and are asked by container runtimes, which have no credentials.
-    """
+    """Ask for Basic credentials on every route, when there are some in the settings."""
     if not settings.basic_auth_user or not settings.basic_auth_password:
         return
     wanted = (settings.basic_auth_user.encode(), settings.basic_auth_password.get_secret_value().encode())
 
     @app.before_request
     def check() -> None:
-        if request.endpoint == "health":
-            return
         given = request.authorization
         parts = (given.username or "", given.password or "") if given and given.type == "basic" else ("", "")
         # Both are compared in full, so that the time taken tells nothing.

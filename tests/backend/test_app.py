@@ -315,15 +315,15 @@ def test_an_unforeseen_error_is_hidden_and_logged(client: FlaskClient, backend: 
 
 
 def test_basic_auth(make_backend: Callable[..., Backend]):
-    """With a password set, every route asks for it but `/health`, which container runtimes ask without one."""
+    """With a password set, every route asks for it."""
     client = create_app(make_backend(basic_auth_user="me", basic_auth_password="pass:wörd")).test_client()
 
     def status(credentials: str | None) -> int:
         header = {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()} if credentials else {}
-        return client.get("/metrics", headers=header).status_code
+        return client.get("/health", headers=header).status_code
 
     assert [status(c) for c in (None, "me:wrong", "you:pass:wörd", "me:", "me:pass:wörd")] == [401, 401, 401, 401, 200]
-    assert client.get("/health").status_code == 200
+    assert client.post("/predict", json=capture("predict_1_click")).status_code == 401
 
 
 def test_metrics(client: FlaskClient, photos: Photos, coins: bytes):
