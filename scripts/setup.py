@@ -9,6 +9,7 @@ where it was stopped.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import shutil
@@ -29,12 +30,14 @@ ONLY_BACKEND = "--only-backend" in sys.argv[1:]
 
 def main() -> None:
     use_a_suitable_python()
-    if STAMP.is_file() and STAMP.read_text() == fingerprint():
+    damaged = damaged_packages()
+    if STAMP.is_file() and STAMP.read_text() == fingerprint() and not damaged:
         print("setup: .venv is ready")
         return
     make_environment()
     STAMP.unlink(missing_ok=True)
-    forget_half_installed_packages()
+    for record in damaged:
+        shutil.rmtree(record)
     install_torch()
     install_dependencies()
     install_project()
@@ -77,11 +80,23 @@ def make_environment() -> None:
         fail(f"{VENV} could not be made: the reason stands above; put it right and rerun")
 
 
-def forget_half_installed_packages() -> None:
-    """Let pip install again what a killed run left without its INSTALLER file, which pip writes last."""
-    for record in VENV.glob("lib/python*/site-packages/*.dist-info"):
-        if not (record / "INSTALLER").is_file():
-            shutil.rmtree(record)
+def damaged_packages() -> list[Path]:
+    """The records of packages that are not all there: without them, pip installs the packages again.
+
+    A killed run leaves a record without its INSTALLER file, which pip writes last; somebody who cleaned up leaves one
+    whose files are gone.
+    """
+    return [record for record in VENV.glob("lib/python*/site-packages/*.dist-info") if is_damaged(record)]
+
+
+def is_damaged(record: Path) -> bool:
+    """Whether a file that a package's record names is missing; compiled files come and go."""
+    try:
+        files = [row[0] for row in csv.reader((record / "RECORD").read_text(encoding="utf-8").splitlines()) if row]
+    except OSError:
+        return True
+    there = (os.path.exists(record.parent / file) for file in files if not file.endswith(".pyc"))
+    return not (record / "INSTALLER").is_file() or not all(there)
 
 
 def install_torch() -> None:

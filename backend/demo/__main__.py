@@ -18,9 +18,9 @@ READY = """
 {title} is ready:  {url}/projects/{project}/data
   login {email}   password {password}
 
-  1. Open a photograph and switch on Auto-Annotation, below the picture.
-  2. Press the smart tool, the last one of the tool bar; then 1, for its label, and click an object.
-  3. 1 and a click add to it, 1 and Alt+click take away. Accept it (the tick), mend words and mask, press Submit.
+  1. Open a photograph. If Auto-Annotation, below it, is off, switch it on and press the last tool of the bar, once.
+  2. Press 1, for the label, and click an object. 1 and a click add to it, 1 and Alt+click take away.
+  3. Accept it (the tick), select it, mend words and mask, press Submit. Both switches stay on for the next photograph.
 
   PAM Studio  {backend}   Logs  {logs}
   Ctrl-C stops both; the work stays in {data_dir}.

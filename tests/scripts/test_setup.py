@@ -80,15 +80,24 @@ def test_broken_environment_is_made_anew(checkout: Path) -> None:
     subprocess.run([checkout / ".venv" / "bin" / "python", "-m", "pip", "--version"], check=True, capture_output=True)
 
 
-def test_half_installed_packages_are_installed_again(checkout: Path) -> None:
+def test_damaged_packages_are_found(checkout: Path) -> None:
+    """A killed pip leaves a record without INSTALLER; a clean-up by hand leaves one whose files are gone."""
     packages = checkout / ".venv" / "lib" / "python3.11" / "site-packages"
-    for name, files in {"half": ["METADATA", "RECORD"], "whole": ["METADATA", "RECORD", "INSTALLER"]}.items():
+    for name, files in {
+        "half": ["METADATA", "RECORD"],
+        "whole": ["METADATA", "RECORD", "INSTALLER"],
+        "gone": ["METADATA", "RECORD", "INSTALLER"],
+        "recordless": ["METADATA", "INSTALLER"],
+    }.items():
         (packages / f"{name}-1.0.dist-info").mkdir(parents=True)
         for file in files:
             (packages / f"{name}-1.0.dist-info" / file).touch()
-    code = "import sys; sys.path.insert(0, 'scripts'); import setup; setup.forget_half_installed_packages()"
-    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True)
-    assert [path.name for path in packages.iterdir()] == ["whole-1.0.dist-info"]
+    (packages / "whole.py").touch()
+    (packages / "whole-1.0.dist-info" / "RECORD").write_text("whole.py,,\n__pycache__/whole.cpython-311.pyc,,\n")
+    (packages / "gone-1.0.dist-info" / "RECORD").write_text('"gone, sort of.py",,\n')
+    code = "import sys; sys.path.insert(0, 'scripts'); import setup; print(*(r.name for r in setup.damaged_packages()))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True, text=True)
+    assert sorted(found.stdout.split()) == ["gone-1.0.dist-info", "half-1.0.dist-info", "recordless-1.0.dist-info"]
 
 
 @pytest.mark.parametrize(("version", "finding"), [((3, 9), "is 3.9"), ((3, 14), "is 3.14")])
