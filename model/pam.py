@@ -19,7 +19,7 @@ from model.fields import QUESTIONS, TASK_OF_FIELD, split_explanation
 from model.language import Utterance
 from model.perceiver import FULL, SemanticPerceiver
 from model.prompt import Prompt
-from model.region import FIELDS, Region, Words
+from model.region import FIELDS, Candidate, Region, Words
 
 if TYPE_CHECKING:
     from model.proposals import WorkingImage
@@ -43,14 +43,6 @@ class EncodedImage:
     def nbytes(self) -> int:
         """Bytes held, for bounding a cache."""
         return self.features.nbytes + (self.working.nbytes if self.working else 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One possible mask: bool (H, W) at the size of the original image, and its expected IoU, 0..1."""
-
-    mask: np.ndarray
-    score: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +123,7 @@ class PAM(nn.Module):
         if image.working is not None:
             from model import proposals
 
-            proposed = [Candidate(p.mask, p.score) for p in proposals.propose(image.working, prompt)]
+            proposed = proposals.propose(image.working, prompt)
         rough = proposed[0].mask if proposed else prompt.mask
         points, labels = sam2.prompt_tensors(
             prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
@@ -175,7 +167,10 @@ class PAM(nn.Module):
 
     def visual_tokens(self, output: sam2.SamOutput) -> Tensor:
         """What stands for the image placeholder: image tokens, newline, semantic tokens, newline; (B, V, hidden)."""
-        image, semantic = self.perceiver(output.image, output.tokens)
+        return self.arrange(*self.perceiver(output.image, output.tokens))
+
+    def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
+        """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
         batch = len(image)
         return torch.cat(
             [

@@ -30,6 +30,14 @@ class Words:
 
 
 @dataclass(frozen=True, eq=False)
+class Candidate:
+    """One mask that a prompt may mean: bool (H, W) at the size of the original image, and its expected IoU, 0..1."""
+
+    mask: np.ndarray
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
 class Region:
     """One object of an image.
 

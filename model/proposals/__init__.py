@@ -10,32 +10,17 @@ IoU, weighed by how much each looks like an object), and laid along the edges of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-
 from model.prompt import Prompt
 from model.proposals.enlarge import enlarge
 from model.proposals.oblige import oblige
 from model.proposals.steps import settle
 from model.proposals.working import WorkingImage, prepare
+from model.region import Candidate
 
-__all__ = ["Proposal", "WorkingImage", "prepare", "propose"]
-
-
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """A mask that a prompt may mean.
-
-    mask:  bool (H, W) at the size of the original image.
-    score: expected IoU, 0..1, from how far the methods agree.
-    """
-
-    mask: np.ndarray
-    score: float
+__all__ = ["WorkingImage", "prepare", "propose"]
 
 
-def propose(working: WorkingImage, prompt: Prompt, count: int = 1) -> list[Proposal]:
+def propose(working: WorkingImage, prompt: Prompt, count: int = 1) -> list[Candidate]:
     """At most `count` masks, clearly different from each other, best first; at least one. Deterministic.
 
     Every positive click lies in each mask and every negative one outside (on a pixel clicked both ways the positive
@@ -46,6 +31,6 @@ def propose(working: WorkingImage, prompt: Prompt, count: int = 1) -> list[Propo
     prompt.check(*working.image.shape[:2])
     settled = settle(working, prompt)
     return [
-        Proposal(oblige(working.image, enlarge(working, settled.view, mask), prompt), score)
+        Candidate(oblige(working.image, enlarge(working, settled.view, mask), prompt), score)
         for mask, score in list(zip(settled.masks, settled.scores, strict=True))[:count]
     ]

@@ -114,7 +114,7 @@ def main(
     words, word_seconds = train(
         WordStage(pam, seed),
         lambda start: batches(scenes, start, workers),
-        lambda stage, batch, step: stage(batch, step / word_steps, step),
+        lambda stage, batch, step: stage(batch, step),
         word_steps,
         work / "words.pt",
     )

@@ -71,24 +71,16 @@ class WordStage(nn.Module):
             field: language.prompt_ids(pam.tokenizer, QUESTIONS[f"{task}_en"]) for field, task in TASK_OF_FIELD.items()
         }
 
-    def forward(self, batch: SceneBatch, progress: float, step: int) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, batch: SceneBatch, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch, one question for each object, and what to show of it."""
         pam = self._pam[0]
         with torch.no_grad():
             output = run_sam(pam.sam, batch)
         image, semantic = self.perceiver(output.image, output.tokens)
         facts = self.heads.loss(semantic.flatten(1), batch.classes)
-        rows = len(image)
-        visual = torch.cat(
-            [
-                self.image_projector(image),
-                self.newlines[0].expand(rows, 1, -1),
-                self.semantic_projector(semantic),
-                self.newlines[1].expand(rows, 1, -1),
-            ],
-            dim=1,
+        said = self._sentence_loss(
+            pam.arrange(image, semantic), batch.facts, np.random.default_rng((self._seed, step, 11))
         )
-        said = self._sentence_loss(visual, batch.facts, np.random.default_rng((self._seed, step, 11)))
         return said + 0.2 * facts, {"words": float(said.detach()), "facts": float(facts.detach())}
 
     def _sentence_loss(self, visual: Tensor, facts: list[Facts], rng: np.random.Generator) -> Tensor:

@@ -57,7 +57,7 @@ def test_both_stages_learn(tmp_path: Path):
     batch = scenes[0]
     for stage, loss in (
         (SegmentationStage(pam.sam), lambda s, b, i: s(b, 0.5)),
-        (WordStage(pam, 0), lambda s, b, i: s(b, 0.5, 0)),
+        (WordStage(pam, 0), lambda s, b, i: s(b, 0)),
     ):
         state = tmp_path / f"{type(stage).__name__}.pt"
         before = float(loss(stage, batch, 0)[0].detach())
