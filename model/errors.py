@@ -15,3 +15,19 @@ class CheckpointError(ModelError):
 
 class ImageError(ModelError):
     """An array that is not an RGB image."""
+
+
+class QuestionError(ModelError):
+    """A question that PAM cannot be asked: no such field or language, or free text that is not plain words."""
+
+
+class LabelError(ModelError):
+    """A list of labels that no category can be chosen from."""
+
+
+class TrackError(ModelError):
+    """A video or clip that cannot be followed: no frames, or no prompted frame yet."""
+
+
+class RecordError(ModelError):
+    """A training record that cannot be learned from."""
