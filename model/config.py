@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.errors import CheckpointError
+
+LANGUAGE_KEYS = (
+    "attention_dropout",
+    "bos_token_id",
+    "eos_token_id",
+    "hidden_act",
+    "hidden_size",
+    "initializer_range",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "rope_theta",
+    "tie_word_embeddings",
+    "vocab_size",
+)
+"""What a checkpoint may say of its language model; transformers takes much else, down to code to fetch."""
+
+SAM_BASE = re.compile(r"sam2\.1_hiera_(t|s|b\+|l)")
+SAM_OVERRIDE = re.compile(r"\+{0,2}model(\.[a-z]\w*)+=[\w.\-,\[\]]*")
+"""Numbers, lists and names for keys without a leading underscore: Hydra calls what stands under `_target_`."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +59,13 @@ class PerceiverConfig:
 
 @dataclass(frozen=True)
 class PAMConfig:
-    """Everything that decides the shapes of a PAM's weights.
+    """Everything that a PAM is besides its weights and its tokenizer.
 
     language:  arguments of `transformers.Qwen2Config`.
     proposals: whether masks are proposed by classical means in front of SAM 2's decoder (see model/proposals/),
                for a decoder too small to find them alone.
+    label_temperature: by which a closed vocabulary's log-likelihoods are divided (see model/vocabulary.py); fitted on
+               held-out regions, 1 where that was not done.
     """
 
     name: str
@@ -46,6 +73,11 @@ class PAMConfig:
     perceiver: PerceiverConfig = field(default_factory=PerceiverConfig)
     language: dict[str, Any] = field(default_factory=dict)
     proposals: bool = False
+    label_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.label_temperature < math.inf:
+            raise ValueError(f"label_temperature is {self.label_temperature}: it must be a positive number")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; `from_dict` reads it back."""
@@ -60,6 +92,7 @@ class PAMConfig:
         try:
             data = dict(data["model"])
             sam = dict(data["sam"])
+            _check_trust(sam, data["language"])
             return cls(
                 **{
                     **data,
@@ -70,3 +103,12 @@ class PAMConfig:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint's configuration cannot be read: {error}") from error
+
+
+def _check_trust(sam: dict[str, Any], language: dict[str, Any]) -> None:
+    """Raise ValueError where a configuration would have sam2 or transformers do more than choose sizes."""
+    for text, form in [(sam["base"], SAM_BASE), *((text, SAM_OVERRIDE) for text in sam["overrides"])]:
+        if not form.fullmatch(text):
+            raise ValueError(f"{text!r} is no setting of SAM 2.1 that a checkpoint may have")
+    if strangers := sorted(set(language) - set(LANGUAGE_KEYS)):
+        raise ValueError(f"{strangers[0]!r} is no size of a language model")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from backend.settings import Settings
-from model.checkpoint import CONFIG, NANO
+from model.checkpoints import CONFIG, NANO
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -11,7 +11,7 @@ from typing import Annotated
 import torch
 import typer
 
-from model.checkpoint import CONFIG, NANO, TOKENIZER, WEIGHTS, load, load_tokenizer, save
+from model.checkpoints import CONFIG, NANO, TOKENIZER, WEIGHTS, load, load_tokenizer, save
 from model.config import PAMConfig, PerceiverConfig, SamConfig
 from model.pam import PAM
 from model.training.data import SceneBatches, batches

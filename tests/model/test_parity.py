@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from model import language
 from model import sam as sam2
-from model.checkpoint import NANO, OFFICIAL_PREFIXES, TOKENIZER, from_official, load_tokenizer
+from model.checkpoints import NANO, TOKENIZER, load_tokenizer, to_official
 from model.config import PAMConfig, PerceiverConfig, SamConfig
 from model.pam import PAM, EncodedImage, Segmentation
 from model.perceiver import FULL, QUARTER, SemanticPerceiver
@@ -61,19 +61,10 @@ def filled(name: str, shape: torch.Size) -> torch.Tensor:
     return torch.from_numpy(np.float32(0.02) * z)
 
 
-def official(name: str) -> str:
-    """The published checkpoints' name of one of our tensors."""
-    for theirs, ours in OFFICIAL_PREFIXES:
-        if name.startswith(ours):
-            assert from_official(theirs + name[len(ours) :]) == name
-            return theirs + name[len(ours) :]
-    raise AssertionError(f"{name} has no official name")
-
-
 def fill(module: torch.nn.Module, prefix: str) -> None:
     """Give every parameter and buffer of a module the reference's weights."""
     state = module.state_dict()
-    module.load_state_dict({name: filled(official(prefix + name), tensor.shape) for name, tensor in state.items()})
+    module.load_state_dict({name: filled(to_official(prefix + name), tensor.shape) for name, tensor in state.items()})
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.checkpoint import NANO, TOKENIZER, load_tokenizer
+from model.checkpoints import NANO, TOKENIZER, load_tokenizer
 from model.errors import LabelError, ModelError
 from model.vocabulary import BATCH_TOKENS, MAX_LABELS, Ranking, rank, spellings
 

@@ -11,7 +11,7 @@ import torch
 import typer
 
 import model
-from model.checkpoint import CONFIG, NANO, TOKENIZER, load_tokenizer
+from model.checkpoints import CONFIG, NANO, TOKENIZER, load_tokenizer
 from model.pam import PAM
 from model.training import loop
 from model.training.data import SceneBatches, batches

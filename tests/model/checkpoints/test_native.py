@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import model
 from model import PAM, CheckpointError, Point, Prompt
-from model.checkpoint import CONFIG, NANO, TOKENIZER, WEIGHTS, from_official, save
+from model.checkpoints import CONFIG, NANO, TOKENIZER, WEIGHTS, from_official, save
 
 
 @pytest.fixture
@@ -75,8 +75,11 @@ def edit_config(folder: Path) -> None:
         (edit_config, "configuration cannot be read.*colour"),
         (lambda folder: (folder / TOKENIZER).write_text("{}"), "tokenizer.json is damaged"),
         (truncate, "model.safetensors is damaged"),
-        (reshape, r"'image_newline' is \(7,\), nano needs \(160,\)"),
-        (rename("image_newline", "image_oldline"), "'image_oldline' has no place in nano"),
+        (reshape, r"model.safetensors: tensor 'image_newline' is \(7,\), nano needs \(160,\)"),
+        (
+            rename("image_newline", "image_oldline"),
+            r"'image_newline', \(160,\), is missing for nano \(2 such tensors in all\)",
+        ),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(folder: Path, damage: Callable[[Path], None], says: str):
@@ -91,7 +94,7 @@ def test_a_missing_tensor_is_named(folder: Path):
     tensors = load_file(folder / WEIGHTS)
     del tensors["perceiver.proj.bias"]
     save_file(tensors, folder / WEIGHTS)
-    with pytest.raises(CheckpointError, match=r"'perceiver.proj.bias' is missing \(1 in all\)"):
+    with pytest.raises(CheckpointError, match=r"'perceiver.proj.bias', \(384,\), is missing for nano"):
         model.load(folder)
 
 

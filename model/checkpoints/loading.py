@@ -1,0 +1,170 @@
+"""From a checkpoint to a PAM: built without weights, then given them one by one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor, nn
+
+from model.checkpoints import native, official
+from model.checkpoints.fingerprint import Fingerprint
+from model.checkpoints.reading import Checkpoint, read
+from model.checkpoints.tensors import windows
+from model.errors import CheckpointError
+from model.pam import PAM
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SMALL = 100_000_000
+"""Weights up to which a model gains nothing from half precision."""
+
+HASHERS = 2
+"""Threads that hash while the weights are copied; on one core of an x86 server, hashing reads some 1.9 GB a second."""
+
+_building = threading.Lock()
+
+
+def load(source: str | Path = "nano", device: str = "cpu", dtype: str = "auto", threads: int | None = None) -> PAM:
+    """A PAM ready to use.
+
+    source:  "nano", the model that comes with the package; a folder, in PAM Studio's format or as the makers of PAM
+             publish it; or a Hugging Face id such as "Perceive-Anything/PAM-3B", with a sub-folder or without.
+    dtype:   "float32", "bfloat16", "float16", or "auto": float32 on a CPU and for small models, else bfloat16.
+    threads: CPU threads of the whole process, or None to leave them as they are.
+    Raises CheckpointError when the source is no checkpoint, does not fit its own configuration, or the device cannot
+    hold it; the message names the file, the first tensor that is wrong, and the two shapes.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+    check_device(device)
+    checkpoint = read(source)
+    pam = build(checkpoint)
+    if problems := misfits(checkpoint, pam):
+        more = f" ({len(problems)} such tensors in all)" if len(problems) > 1 else ""
+        raise CheckpointError(problems[0] + more)
+    return fill(pam, checkpoint, device, choose_dtype(dtype, device, checkpoint))
+
+
+def check_device(device: str) -> None:
+    """Raise CheckpointError for a device that this machine, or this build of torch, does not have."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch asserts that it was compiled for it
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"device {device!r} cannot be used: {reason}") from error
+
+
+def choose_dtype(dtype: str, device: str, checkpoint: Checkpoint) -> torch.dtype:
+    """The dtype to run in, see `load`. Raises CheckpointError for an unknown name."""
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise CheckpointError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
+        return DTYPES[dtype]
+    kind = torch.device(device).type
+    if kind == "cpu" or sum(entry.elements for entry in checkpoint.tensors.values()) <= SMALL:
+        return torch.float32
+    if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def build(checkpoint: Checkpoint) -> PAM:
+    """The model of a checkpoint, its parameters on the meta device. Raises CheckpointError when it cannot be one."""
+    tokenizer = checkpoint.tokenizer()
+    try:
+        with parameters_on_meta():
+            return PAM(checkpoint.config, tokenizer)
+    except Exception as error:  # Hydra, sam2 and transformers each raise their own kinds for sizes that do not fit
+        raise CheckpointError(f"{checkpoint.folder}: no model can be built from its sizes: {error}") from error
+
+
+@contextmanager
+def parameters_on_meta() -> Iterator[None]:
+    """Modules that this thread makes meanwhile have parameters without storage; buffers and tables are real."""
+    thread, register = threading.get_ident(), nn.Module.register_parameter
+
+    def without_storage(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None and not parameter.is_meta and threading.get_ident() == thread:
+            parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        register(module, name, parameter)
+
+    with _building:
+        nn.Module.register_parameter = without_storage  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def misfits(checkpoint: Checkpoint, pam: PAM) -> list[str]:
+    """Every tensor that a checkpoint lacks, has too much, or has in another shape than its model; empty if it fits."""
+    expected = {name: tuple(tensor.shape) for name, tensor in pam.state_dict().items()}
+    if pam.language.config.tie_word_embeddings:
+        del expected[official.HEAD]
+    found, name_of = checkpoint.tensors, pam.config.name
+    shown = (lambda name: name) if checkpoint.own_format else official.to_official
+    where = ", ".join(str(file) for file in checkpoint.files)
+    wrong = [
+        f"{entry.file}: tensor {entry.key!r} is {entry.shape}, {name_of} needs {expected[name]}"
+        for name, entry in found.items()
+        if name in expected and entry.shape != expected[name]
+    ]
+    strange = [
+        f"{entry.file}: tensor {entry.key!r}, {entry.shape}, has no place in {name_of}"
+        for name, entry in found.items()
+        if name not in expected
+    ]
+    missing = [
+        f"{where}: tensor {shown(name)!r}, {shape}, is missing for {name_of}"
+        for name, shape in expected.items()
+        if name not in found
+    ]
+    return wrong + missing + strange
+
+
+def fill(pam: PAM, checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> PAM:
+    """Give a model without weights those of a checkpoint that fits it; its version says which they were.
+
+    They go to the device in their dtype as they are read. Raises CheckpointError when the device has no room.
+    """
+    tensors: dict[str, Tensor] = {}
+    fingerprint = Fingerprint()
+    try:
+        with ThreadPoolExecutor(HASHERS) as pool:
+            for window in windows(checkpoint.tensors):
+                hashed = [pool.submit(fingerprint.add, name, tensor) for name, tensor in window]
+                tensors |= {name: tensor.to(device, dtype, copy=True) for name, tensor in window}
+                for future in hashed:
+                    future.result()
+        if pam.language.config.tie_word_embeddings:
+            tensors[official.HEAD] = tensors[official.EMBEDDING]
+        pam.load_state_dict(tensors, assign=True)
+        pam.language.tie_weights()
+        pam.to(device)
+    except (RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"device {device!r} cannot hold {pam.config.name} in {dtype}: {error}") from error
+    pam.version = f"pam-{pam.config.name}-{fingerprint.hex()[:8]}"
+    return pam.eval().requires_grad_(False)
+
+
+def save(pam: PAM, folder: Path, about: dict[str, Any]) -> None:
+    """Write a PAM in our own format, weights in float16; `about` goes into config.json. Raises CheckpointError."""
+    tensors = pam.state_dict()
+    if pam.language.config.tie_word_embeddings:
+        del tensors[official.HEAD]
+    native.write(
+        folder,
+        pam.config,
+        pam.tokenizer.backend_tokenizer.to_str(pretty=True),
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+        tensors.items(),
+        torch.float16,
+        about,
+    )
