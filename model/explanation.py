@@ -43,7 +43,12 @@ _SENTENCE = re.compile(r"\b(?:is|are|was|were|has|have|can|will|does)\b|[.!?;](?
 
 def join_explanation(category: str, definition: str) -> str:
     """The answer to `explain`: label and definition in one text, as the official records have it."""
-    return f"{category}: {definition}"
+    return f"{begin_explanation(category)} {definition}"
+
+
+def begin_explanation(category: str) -> str:
+    """What an answer to `explain` begins with when its label is settled: the definition is what follows."""
+    return f"{category}:"
 
 
 def split_explanation(answer: str, category: str = "") -> tuple[str, str]:

@@ -2,71 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import language
+from model import fields, language
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
-from model.fields import QUESTIONS, TASK_OF_FIELD, split_explanation
-from model.language import Utterance
+from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, SemanticPerceiver
-from model.prompt import Prompt
-from model.region import FIELDS, Candidate, Region, Words
+from model.prompt import Box, Prompt
+from model.region import Candidate, Region, Words
+from model.segmentation import EncodedImage, Segmentation, decoded_candidates
+from model.speaker import PLAIN, Speaker, WordOptions
+from model.vocabulary import Ranking
 
 if TYPE_CHECKING:
     from model.proposals import WorkingImage
 
+IMAGES_PER_PASS, PROMPTS_PER_PASS, REGIONS_PER_PASS = 8, 32, 8
+"""Images in one encoder batch, prompts in one decoder batch, regions that are read and written about at once."""
 
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """An image that was looked at once and can be asked about many times.
-
-    height, width: of the original, in pixels.
-    features:      SAM 2's.
-    working:       what the classical proposals reuse, for models that need them.
-    """
-
-    height: int
-    width: int
-    features: sam2.SamFeatures
-    working: WorkingImage | None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held, for bounding a cache."""
-        return self.features.nbytes + (self.working.nbytes if self.working else 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """A prompt's mask, and what the language side needs to talk about it.
-
-    candidates:   the first is the mask: the best proposal, or token 0 of the decoder, as the official model has it.
-    object_score: probability that the object is there at all, 0..1.
-    output:       what SAM 2's decoder said, batch of one.
-    """
-
-    candidates: tuple[Candidate, ...]
-    object_score: float
-    output: sam2.SamOutput
-
-    @property
-    def mask(self) -> np.ndarray:
-        """bool (H, W) at the size of the original image."""
-        return self.candidates[0].mask
-
-    @property
-    def score(self) -> float:
-        """Expected IoU of the mask, 0..1."""
-        return self.candidates[0].score
+LOGIT_BOUND = 32.0
+"""Mask logits that are fed back are clamped to this, as sam2's image predictor clamps what it returns for refining."""
 
 
 class PAM(nn.Module):
@@ -90,6 +55,7 @@ class PAM(nn.Module):
         self.semantic_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.frame_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.language = Qwen2ForCausalLM(text)
+        self._writer: Writer | None = None
 
     @property
     def device(self) -> torch.device:
@@ -101,69 +67,128 @@ class PAM(nn.Module):
         """Side of SAM 2's square input, in pixels."""
         return int(self.sam.image_size)  # type: ignore[arg-type]
 
-    @torch.inference_mode()
+    @property
+    def writer(self) -> Writer:
+        """The language model as it is run for answers; made anew when the model has been moved or cast."""
+        if self._writer is None or not self._writer.transformer.is_current(self.language):
+            self._writer = Writer(language.Transformer(self.language), self.tokenizer)
+        return self._writer
+
+    @property
+    def _speaker(self) -> Speaker:
+        return Speaker(self.writer, self.tokenizer, self.config.label_temperature)
+
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image: uint8 (H, W, 3) RGB. Raises ImageError for anything else."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ImageError(f"the image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
-        pixels = sam2.preprocess(image, self.image_size).to(self.device, self.image_newline.dtype)
-        working = None
-        if self.config.proposals:
-            from model import proposals  # larger models do without it, and without what it imports
-
-            working = proposals.prepare(image)
-        height, width = image.shape[:2]
-        return EncodedImage(height, width, sam2.encode(self.sam, pixels[None]), working)
+        return self.encode_batch([image])[0]
 
     @torch.inference_mode()
-    def segment(self, image: EncodedImage, prompt: Prompt) -> Segmentation:
-        """Find the object that a prompt means. Raises PromptError for a prompt that means nothing on this image."""
-        prompt.check(image.height, image.width)
-        proposed: list[Candidate] = []
-        if image.working is not None:
-            from model import proposals
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        """Look at several images of any sizes, IMAGES_PER_PASS at a time. Raises ImageError as `encode` does."""
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise ImageError(f"the image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
+        return [encoded for some in _chunks(images, IMAGES_PER_PASS) for encoded in self._encode(some)]
 
-            proposed = proposals.propose(image.working, prompt)
-        rough = proposed[0].mask if proposed else prompt.mask
-        points, labels = sam2.prompt_tensors(
-            prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
-        )
-        masks = None if rough is None else sam2.mask_prompt(rough, self.sam, self.device).to(points.dtype)
-        output = sam2.decode(self.sam, image.features, points, labels, masks, one_image=True)
-        return Segmentation(
-            candidates=tuple(proposed) or _decoded(output, image),
-            object_score=float(output.object_score[0, 0].float().sigmoid()),
-            output=output,
-        )
+    def segment(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None = None) -> Segmentation:
+        """Find the object that a prompt means; see `segment_batch`.
 
-    @torch.inference_mode()
-    def describe(self, segmentation: Segmentation, max_new_tokens: int = 64) -> Words:
-        """Say what a region is: category, explanation and caption, written in one batch."""
-        asked = [QUESTIONS[f"{TASK_OF_FIELD[field]}_en"] for field in FIELDS]
-        said = dict(zip(FIELDS, self.ask(segmentation, asked, max_new_tokens), strict=True))
-        return Words(
-            category=said["category"].text,
-            explanation=split_explanation(said["explanation"].text)[1],
-            caption=said["caption"].text,
-            scores={field: utterance.score for field, utterance in said.items()},
-        )
+        previous: what the prompt found before its last click: its mask is refined, unless the prompt has a mask.
+        """
+        return self._segment_batch(image, [prompt], [previous])[0]
+
+    def segment_batch(self, image: EncodedImage, prompts: Sequence[Prompt]) -> list[Segmentation]:
+        """Find the objects that several prompts on one image mean, each as if it were alone.
+
+        Prompts share a pass of the decoder with those that have as many clicks and boxes as they: padding would be
+        one more token that SAM 2 attends to. Raises PromptError for a prompt that means nothing on this image.
+        """
+        return self._segment_batch(image, prompts, [None] * len(prompts))
+
+    def describe(
+        self, segmentation: Segmentation, labels: Sequence[str] | None = None, options: WordOptions = PLAIN
+    ) -> Words:
+        """Say what a region is; see `describe_batch`."""
+        return self.describe_batch([segmentation], labels, options)[0]
 
     @torch.inference_mode()
-    def ask(self, segmentation: Segmentation, questions: Sequence[str], max_new_tokens: int = 64) -> list[Utterance]:
-        """Answer questions about a region, greedily; each holds one `<image>` (see model/fields.py)."""
-        visual = self.visual_tokens(segmentation.output)[0]
-        embed = self.language.get_input_embeddings()
-        prompts = []
-        for question in questions:
-            before, after = language.prompt_ids(self.tokenizer, question)
-            prompts.append(language.splice(embed, before, visual, after))
-        return language.write(self.language, self.tokenizer, prompts, max_new_tokens)
+    def describe_batch(
+        self,
+        segmentations: Sequence[Segmentation],
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+    ) -> list[Words]:
+        """Say what regions are: category, explanation and caption of all of them, written in one batch.
 
-    def perceive(self, image: EncodedImage, prompt: Prompt) -> Region:
+        labels: where given, the category is the one of them that the model finds likeliest, and its explanation is
+        asked for. Raises QuestionError for options that PAM was not trained on, LabelError for labels that are
+        no list to choose from.
+        """
+        said = []
+        for some in _chunks(segmentations, REGIONS_PER_PASS):
+            prefix = self.read(self._visual_tokens(some))
+            if labels is None:
+                said += self._speaker.describe(prefix, options)
+            else:
+                said += self._speaker.describe_as_one_of(prefix, labels, options)
+        return said
+
+    @torch.inference_mode()
+    def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
+        """Weigh which of a list of labels a region is; see model/vocabulary.py. Raises LabelError."""
+        return self._speaker.rank(self.read(self.visual_tokens(segmentation.output)), labels, language)
+
+    @torch.inference_mode()
+    def ask(
+        self,
+        segmentation: Segmentation,
+        questions: Sequence[Question | str],
+        decoding: DecodingOptions = GREEDY,
+    ) -> list[Utterance]:
+        """Answer questions about a region in one batch; each holds one `<image>` (see model/fields.py)."""
+        prefix = self.read(self.visual_tokens(segmentation.output))
+        return self.writer.write(prefix, [self._speaker.question_ids(questions)], decoding)[0]
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        segmentation: Segmentation,
+        questions: Sequence[Question | str],
+        decoding: DecodingOptions = GREEDY,
+    ) -> Iterator[Piece]:
+        """What `ask` answers, as it is written: pieces of text with the number of the question they belong to."""
+        prefix = self.read(self.visual_tokens(segmentation.output))
+        yield from self.writer.stream(prefix, self._speaker.question_ids(questions), decoding)
+
+    def perceive(
+        self,
+        image: EncodedImage,
+        prompt: Prompt,
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+    ) -> Region:
         """Segment and describe in one call."""
-        segmentation = self.segment(image, prompt)
-        words = self.describe(segmentation)
-        return Region(segmentation.mask, segmentation.score, words, self.version)
+        return self.perceive_batch(image, [prompt], labels, options)[0]
+
+    def perceive_batch(
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+    ) -> list[Region]:
+        """Segment and describe what several prompts on one image mean; labels as in `describe_batch`."""
+        segmentations = self.segment_batch(image, prompts)
+        return [
+            Region(found.mask, found.score, found.object_score, words, self.version)
+            for found, words in zip(segmentations, self.describe_batch(segmentations, labels, options), strict=True)
+        ]
+
+    def warm_up(self) -> None:
+        """Do everything once, so that the first real prompt finds kernels, workspaces and graphs in place."""
+        grey = np.full((64, 64, 3), 128, np.uint8)
+        grey[16:48, 16:48] = 200
+        self.perceive(self.encode(grey), Prompt(box=Box(16, 16, 48, 48)))
 
     def visual_tokens(self, output: sam2.SamOutput) -> Tensor:
         """What stands for the image placeholder: image tokens, newline, semantic tokens, newline; (B, V, hidden)."""
@@ -182,8 +207,85 @@ class PAM(nn.Module):
             dim=1,
         )
 
+    def read(self, visual: Tensor) -> Prefix:
+        """Prefill what all questions about B regions or clips begin with: chat header and `visual`, (B, V, hidden)."""
+        before, _ = language.prompt_ids(self.tokenizer, Question(fields.PLACEHOLDER))
+        header = self.writer.transformer.embed(torch.tensor(before, device=visual.device))
+        return self.writer.transformer.prefill(torch.cat([header.expand(len(visual), -1, -1), visual], dim=1))
 
-def _decoded(output: sam2.SamOutput, image: EncodedImage) -> tuple[Candidate, ...]:
-    """The four masks of the decoder, token 0 first, as the official model shows it."""
-    masks = (sam2.to_image_size(output.visible_logits, image.height, image.width)[0] > 0).cpu().numpy()
-    return tuple(Candidate(mask, float(score)) for mask, score in zip(masks, output.iou[0], strict=True))
+    def _encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        pixels = torch.stack([sam2.preprocess(image, self.image_size) for image in images])
+        features = sam2.encode(self.sam, pixels.to(self.device, self.image_newline.dtype))
+        working: list[WorkingImage | None] = [None] * len(images)
+        if self.config.proposals:
+            from model import proposals  # larger models do without it, and without what it imports
+
+            working = [proposals.prepare(image) for image in images]
+        return [
+            EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i]) for i, image in enumerate(images)
+        ]
+
+    @torch.inference_mode()
+    def _segment_batch(
+        self, image: EncodedImage, prompts: Sequence[Prompt], previous: Sequence[Segmentation | None]
+    ) -> list[Segmentation]:
+        for prompt in prompts:
+            prompt.check(image.height, image.width)
+        proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
+        like: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        points, labels, masks = [], [], []
+        for i, prompt in enumerate(prompts):
+            each, label = sam2.prompt_tensors(
+                prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
+            )
+            points.append(each)
+            labels.append(label)
+            masks.append(self._mask_prompt(prompt, proposed[i], previous[i]))
+            like[each.shape[1], masks[i] is None].append(i)
+        found: dict[int, Segmentation] = {}
+        for (_, unmasked), members in like.items():
+            for some in _chunks(members, PROMPTS_PER_PASS):
+                output = sam2.decode(
+                    self.sam,
+                    image.features,
+                    torch.cat([points[i] for i in some]),
+                    torch.cat([labels[i] for i in some]),
+                    None if unmasked else torch.cat([masks[i] for i in some]),
+                    one_image=True,
+                )
+                for row, i in enumerate(some):
+                    found[i] = self._found(image, output.row(row), proposed[i])
+        return [found[i] for i in range(len(prompts))]
+
+    def _found(self, image: EncodedImage, output: sam2.SamOutput, proposed: list[Candidate]) -> Segmentation:
+        return Segmentation(
+            candidates=tuple(proposed) or decoded_candidates(output, image.height, image.width),
+            object_score=float(output.object_score[0, 0].float().sigmoid()),
+            output=output,
+        )
+
+    def _propose(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None) -> list[Candidate]:
+        if image.working is None:
+            return []
+        from model import proposals
+
+        if prompt.mask is None and previous is not None and previous.mask.any():
+            prompt = replace(prompt, mask=previous.mask)
+        return proposals.propose(image.working, prompt)
+
+    def _mask_prompt(self, prompt: Prompt, proposed: list[Candidate], previous: Segmentation | None) -> Tensor | None:
+        """What SAM 2 is given as its mask input, float (1, 1, S/4, S/4), or None."""
+        rough = proposed[0].mask if proposed else prompt.mask
+        if rough is not None:
+            return sam2.mask_prompt(rough, self.sam, self.device).to(self.image_newline.dtype)
+        return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
+
+    def _visual_tokens(self, segmentations: Sequence[Segmentation]) -> Tensor:
+        outputs = [s.output for s in segmentations]
+        return self.arrange(
+            *self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
+        )
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

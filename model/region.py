@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,13 +16,19 @@ FIELDS = ("category", "explanation", "caption")
 class Words:
     """What the language model says of a region.
 
-    scores: per field the mean probability of the tokens it wrote, 0..1.
+    log_probabilities: per field the mean log-probability of the tokens it wrote; -inf where it wrote nothing. Of a
+                       category that was chosen from a list, the log of its probability within the list.
     """
 
     category: str
     explanation: str
     caption: str
-    scores: Mapping[str, float]
+    log_probabilities: Mapping[str, float]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Per field the geometric mean of its tokens' probabilities, 0..1: what is low is worth a look."""
+        return {field: math.exp(value) for field, value in self.log_probabilities.items()}
 
     def __getitem__(self, field: str) -> str:
         if field not in FIELDS:
@@ -43,11 +50,13 @@ class Region:
 
     mask:          bool (H, W) at the size of the original image.
     score:         how well the mask is expected to fit (predicted IoU), 0..1.
+    object_score:  probability that the object is there at all, 0..1.
     words:         see Words.
     model_version: which model said so.
     """
 
     mask: np.ndarray
     score: float
+    object_score: float
     words: Words
     model_version: str

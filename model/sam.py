@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from hydra import compose
+from hydra.utils import instantiate
 from PIL import Image
-from sam2.build_sam import build_sam2_video_predictor
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from model.config import SamConfig
+from model.fourier import FourierPosition
 from model.prompt import Prompt
 
 MEAN = (0.485, 0.456, 0.406)
@@ -33,10 +35,10 @@ OFFICIAL_OVERRIDES = (
 
 @dataclass(frozen=True, eq=False)
 class SamFeatures:
-    """An encoded image, batch of one.
+    """B encoded images.
 
-    embedding:  float (1, C, S/16, S/16), the no-memory embedding added; S is the side of SAM 2's square input.
-    fine:       float (1, C/8, S/4, S/4) and (1, C/4, S/8, S/8), for the mask decoder's upscaling.
+    embedding:  float (B, C, S/16, S/16), the no-memory embedding added; S is the side of SAM 2's square input.
+    fine:       float (B, C/8, S/4, S/4) and (B, C/4, S/8, S/8), for the mask decoder's upscaling.
     """
 
     embedding: Tensor
@@ -46,6 +48,13 @@ class SamFeatures:
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(t.numel() * t.element_size() for t in (self.embedding, *self.fine))
+
+    def row(self, index: int) -> SamFeatures:
+        """The image of that number alone, which does not keep the others in memory."""
+        if len(self.embedding) == 1:
+            return self
+        fine0, fine1 = (_row(t, index) for t in self.fine)
+        return SamFeatures(_row(self.embedding, index), (fine0, fine1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +79,27 @@ class SamOutput:
         """The masks as they are shown: ABSENT everywhere for an object that is believed not to be there."""
         return torch.where((self.object_score > 0)[:, :, None, None], self.logits, ABSENT)
 
+    def row(self, index: int) -> SamOutput:
+        """The prompt of that number alone, which does not keep the others in memory."""
+        if len(self.logits) == 1:
+            return self
+        return SamOutput(*(_row(t, index) for t in (self.logits, self.iou, self.object_score, self.tokens, self.image)))
+
+
+def _row(batch: Tensor, index: int) -> Tensor:
+    return batch[index : index + 1].clone()
+
 
 def build_sam(config: SamConfig) -> nn.Module:
     """A SAM 2.1 with fresh weights (sam2's video predictor, which serves images too and needs no torchvision)."""
-    sam: Any = build_sam2_video_predictor(
+    # Not by sam2's own builder, which moves weights: there may be none yet (see model/checkpoints/loading.py).
+    settings = compose(
         f"configs/sam2.1/{config.base}.yaml",
-        device="cpu",
-        hydra_overrides_extra=[*OFFICIAL_OVERRIDES, *config.overrides],
-        apply_postprocessing=False,
+        ["++model._target_=sam2.sam2_video_predictor.SAM2VideoPredictor", *OFFICIAL_OVERRIDES, *config.overrides],
     )
+    sam: Any = instantiate(settings.model).eval()
+    # The same buffer under the same name, and no random number drawn for it twice.
+    sam.sam_prompt_encoder.pe_layer.__class__ = FourierPosition
     if config.decoder_mlp != 2048:
         sam.sam_mask_decoder.transformer = TwoWayTransformer(
             depth=2, embedding_dim=sam.hidden_dim, num_heads=8, mlp_dim=config.decoder_mlp
@@ -143,14 +164,14 @@ def decode(
     one_image: whether `features` is one image that all prompts share, or B images with one prompt each.
     """
     sparse, dense = sam.sam_prompt_encoder(points=(points, labels), boxes=None, masks=masks)
-    decoder = sam.sam_mask_decoder
+    decoder, dtype = sam.sam_mask_decoder, features.embedding.dtype
     attended: list[Tensor] = []
     hook = decoder.transformer.register_forward_hook(lambda _module, _inputs, output: attended.append(output[1]))
     try:
         logits, iou, tokens, object_score = decoder.predict_masks(
             image_embeddings=features.embedding,
-            image_pe=sam.sam_prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
+            image_pe=sam.sam_prompt_encoder.get_dense_pe().to(dtype),
+            sparse_prompt_embeddings=sparse.to(dtype),
             dense_prompt_embeddings=dense,
             repeat_image=one_image,
             high_res_features=list(features.fine),

@@ -68,7 +68,8 @@ class WordStage(nn.Module):
         self._pam = (pam,)
         self._seed = seed
         self._questions = {
-            field: language.prompt_ids(pam.tokenizer, QUESTIONS[f"{task}_en"]) for field, task in TASK_OF_FIELD.items()
+            field: language.prompt_ids(pam.tokenizer, language.Question(QUESTIONS[f"{task}_en"]))
+            for field, task in TASK_OF_FIELD.items()
         }
 
     def forward(self, batch: SceneBatch, step: int) -> tuple[Tensor, dict[str, float]]:

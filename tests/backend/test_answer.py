@@ -36,7 +36,7 @@ def region(category: str = "coin", words: Words | None = None) -> Region:
     y, x = np.mgrid[:60, :90]
     away = np.hypot(y - 30, x - 30)
     mask = ((away < 22) & (away > 9)) | (np.hypot(y - 40, x - 75) < 6)
-    return Region(mask, 0.87654321, words or Words(category, *list(WORDS.__dict__.values())[1:]), "nano-1")
+    return Region(mask, 0.87654321, 0.99, words or Words(category, *list(WORDS.__dict__.values())[1:]), "nano-1")
 
 
 def answered(xml: str, category: str = "coin", label: str | None = None, tolerance: float = 0.0) -> list[dict]:
@@ -170,7 +170,7 @@ def test_words_that_the_model_left_empty_are_left_out():
 
 
 def test_an_empty_mask_is_no_region():
-    nothing = Region(np.zeros((5, 5), dtype=bool), 0.1, WORDS, "nano-1")
+    nothing = Region(np.zeros((5, 5), dtype=bool), 0.1, 0.9, WORDS, "nano-1")
     assert answer(nothing, labeling_config.parse(view(POINT, BRUSH, TEXTS)), "id-1", None, 1.0) == []
 
 

@@ -1,0 +1,88 @@
+"""One step of decoding as a CUDA graph: a few hundred kernels launched at once, not one by one from Python."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from model.language.transformer import Prefix, Tails, Transformer
+
+log = logging.getLogger(__name__)
+
+_GRAPHS_KEPT = 4
+"""Each holds the keys and values of its prompts besides the graph."""
+
+
+class Stepper:
+    """Begins steps of decoding: replayed graphs on CUDA, plain calls elsewhere."""
+
+    def __init__(self, transformer: Transformer):
+        self._transformer = transformer
+        self._graphs: OrderedDict[tuple[torch.Size, ...], _Graph | None] = OrderedDict()
+
+    def begin(self, prefix: Prefix, tails: Tails) -> Callable[[Tensor], Tensor]:
+        """What adds one token, int64 (B, F), to each row, and returns the logits of the next one, float (B, F, V).
+
+        The logits of a graph are good until the next call, and the callable until the next `begin`. A graph that
+        cannot be captured, for want of memory or support, is done without, which the log says once.
+        """
+        graph = self._graph(prefix, tails) if prefix.keys.device.type == "cuda" else None
+        if graph is not None:
+            graph.load(prefix, tails)
+            return graph
+        return lambda tokens: self._transformer.logits(self._transformer.step(prefix, tails, tokens))
+
+    def _graph(self, prefix: Prefix, tails: Tails) -> _Graph | None:
+        shapes = prefix.keys.shape, tails.keys.shape
+        if shapes not in self._graphs:
+            while len(self._graphs) >= _GRAPHS_KEPT:
+                self._graphs.popitem(last=False)
+            try:
+                self._graphs[shapes] = _Graph(self._transformer, prefix, tails)
+            except RuntimeError as error:  # torch's errors of CUDA, out of memory too, are all of this kind
+                log.warning("decoding without a CUDA graph: %s", error)
+                self._graphs[shapes] = None
+        self._graphs.move_to_end(shapes)
+        return self._graphs[shapes]
+
+
+class _Graph:
+    """A captured step for prompts of one shape. Owns the memory that the graph reads and writes."""
+
+    def __init__(self, transformer: Transformer, prefix: Prefix, tails: Tails):
+        self._prefix = Prefix(*(torch.empty_like(t) for t in (prefix.keys, prefix.values, prefix.hidden)))
+        self._tails = Tails(*(torch.empty_like(t) for t in (tails.keys, tails.values, tails.used)))
+        self._tokens = torch.zeros_like(tails.used)
+        self.load(prefix, tails)
+        # The libraries' workspaces must be there before the capture: hence some steps on a stream of their own.
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                self._step(transformer)
+                self.load(prefix, tails)
+        torch.cuda.current_stream().wait_stream(side)
+        self._tables = transformer.tables  # the graph reads them where they are now, even after they have grown
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._logits = self._step(transformer)
+
+    def load(self, prefix: Prefix, tails: Tails) -> None:
+        """Take over the prompts that are to be continued."""
+        self._prefix.keys.copy_(prefix.keys)
+        self._prefix.values.copy_(prefix.values)
+        self._tails.keys.copy_(tails.keys)
+        self._tails.values.copy_(tails.values)
+        self._tails.used.copy_(tails.used)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        self._tokens.copy_(tokens)
+        self._graph.replay()
+        return self._logits
+
+    def _step(self, transformer: Transformer) -> Tensor:
+        return transformer.logits(transformer.step(self._prefix, self._tails, self._tokens))

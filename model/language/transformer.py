@@ -1,0 +1,288 @@
+"""Qwen2, run the way that PAM asks it: a long visual prefix once, then many short rows that share it.
+
+Nearly all of a prompt is region tokens, the same for every question about the region. So a prefix is prefilled and
+kept once for each region, and the rows (questions while they are answered, or labels while they are weighed) attend to
+it together, in one matrix product, and each to its own tail (as in Hydragen, arXiv 2402.05099). Nothing of the prefix
+is copied for a row, and every tensor has one shape from the first token to the last, so that a CUDA graph can replay
+a step.
+
+Shapes: B regions, F rows for each, T tokens, S slots of a tail, P tokens of a prefix, KV key/value heads, G query heads
+to each of them, D the width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TOKENS_PER_PASS = 512
+"""Tokens whose next-token probabilities are worked out at once: with 151,936 words, 300 MB in float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """The beginning of B prompts, all of one length.
+
+    keys, values: float (layers, B, KV, P, D); positions are rotated into the keys.
+    hidden:       float (B, hidden), the final state of the last token.
+    """
+
+    keys: Tensor
+    values: Tensor
+    hidden: Tensor
+
+    @property
+    def length(self) -> int:
+        """Tokens, P."""
+        return self.keys.shape[3]
+
+    def row(self, index: int) -> Prefix:
+        """The prompt of that number alone."""
+        one = slice(index, index + 1)
+        return Prefix(self.keys[:, one], self.values[:, one], self.hidden[one])
+
+
+@dataclass(frozen=True, eq=False)
+class Tails:
+    """What F rows of each of B prompts hold after their prefix; `Transformer.step` writes to it.
+
+    keys, values: float (layers, B, KV, F, S, D).
+    used:         int64 (B, F), how many of the S slots hold a token.
+    """
+
+    keys: Tensor
+    values: Tensor
+    used: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """The weights of one layer; those that are multiplied by the same input lie in one matrix."""
+
+    attention_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor
+    output: Tensor
+    mlp_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""Layer, queries (B, F, T, KV*G, D), keys and values (B, F, T, KV, D) to attended values (B, F, T, KV*G*D)."""
+
+
+class Transformer:
+    """A view of a `Qwen2ForCausalLM`: its weights, no weights of its own.
+
+    Raises TypeError when the model is not made of plain linear layers, as while adapters hang on it.
+    """
+
+    def __init__(self, language: Any):
+        config, model = language.config, language.model
+        self._language = language
+        self._heads, self._kv = config.num_attention_heads, config.num_key_value_heads
+        self._width = config.hidden_size // self._heads
+        self._scale, self._eps = self._width**-0.5, config.rms_norm_eps
+        self._layers = [_fuse(layer) for layer in model.layers]
+        self._norm, self._embedding, self._head = model.norm.weight, model.embed_tokens.weight, language.lm_head.weight
+        self._cos = self._sin = self._embedding.new_empty(0, self._width)
+
+    def is_current(self, language: Any) -> bool:
+        """Whether this still is a view of that model's weights: moving or casting a model gives it new ones."""
+        return (
+            language is self._language
+            and self._embedding is language.model.embed_tokens.weight
+            and self._head is language.lm_head.weight
+            and self._embedding.device == self._cos.device
+            and self._embedding.dtype == self._cos.dtype
+            and all(
+                fused.qkv.data_ptr() == layer.self_attn.q_proj.weight.data_ptr()
+                and fused.gate_up.data_ptr() == layer.mlp.gate_proj.weight.data_ptr()
+                and fused.down is layer.mlp.down_proj.weight
+                and fused.output is layer.self_attn.o_proj.weight
+                for fused, layer in zip(self._layers, language.model.layers, strict=True)
+            )
+        )
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines of all positions so far, float (positions, D)."""
+        return self._cos, self._sin
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings (..., hidden) of token ids, int64 (...)."""
+        return F.embedding(ids, self._embedding)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits, float (..., vocabulary), of final states (..., hidden)."""
+        return F.linear(hidden, self._head)
+
+    def prefill(self, embeds: Tensor) -> Prefix:
+        """Read the beginning of B prompts, float (B, P, hidden)."""
+        batch, length, _ = embeds.shape
+        self._reserve(length)
+        keys, values = self._empty(batch, length)
+
+        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys[i], values[i] = k[:, 0].transpose(1, 2), v[:, 0].transpose(1, 2)
+            attended = F.scaled_dot_product_attention(
+                q[:, 0].transpose(1, 2), keys[i], values[i], is_causal=True, enable_gqa=self._heads != self._kv
+            )
+            return attended.transpose(1, 2).flatten(2)[:, None]
+
+        positions = torch.arange(length, device=embeds.device).expand(batch, 1, -1)
+        hidden = self._run(embeds[:, None], positions, attend)
+        return Prefix(keys, values, hidden[:, 0, -1].clone())
+
+    def extend(self, prefix: Prefix, ids: Sequence[int]) -> Prefix:
+        """The prefix with the same tokens added to each of its prompts."""
+        tokens = torch.tensor(ids, device=prefix.keys.device).expand(len(prefix.hidden), 1, -1)
+        tails, hidden = self.start(prefix, tokens, torch.full_like(tokens[:, :, 0], len(ids)), len(ids))
+        return Prefix(
+            torch.cat([prefix.keys, tails.keys[:, :, :, 0]], dim=3),
+            torch.cat([prefix.values, tails.values[:, :, :, 0]], dim=3),
+            hidden[:, 0, -1].clone(),
+        )
+
+    def start(self, prefix: Prefix, tokens: Tensor, lengths: Tensor, slots: int) -> tuple[Tails, Tensor]:
+        """Begin F rows after each prompt of a prefix.
+
+        tokens:  int64 (B, F, T), padded at the right with any id.
+        lengths: int64 (B, F), how many of them count.
+        slots:   S, room for these tokens and all that will follow; at least T.
+
+        Returns the tails, and final states, float (B, F, T, hidden); those of padding mean nothing.
+        """
+        batch, rows, length = tokens.shape
+        self._reserve(prefix.length + slots)
+        keys, values = self._empty(batch, rows, slots)
+        at = torch.arange(length, device=tokens.device).expand(batch, rows, -1)
+        hidden = self._run(self.embed(tokens), prefix.length + at, self._shared(prefix, keys, values, at))
+        return Tails(keys, values, lengths.clone()), hidden
+
+    def step(self, prefix: Prefix, tails: Tails, tokens: Tensor) -> Tensor:
+        """Add one token, int64 (B, F), to each row; returns final states, float (B, F, hidden)."""
+        at = tails.used[:, :, None]
+        attend = self._shared(prefix, tails.keys, tails.values, at)
+        hidden = self._run(self.embed(tokens)[:, :, None], prefix.length + at, attend)
+        tails.used.add_(1)
+        return hidden[:, :, 0]
+
+    def score(self, prefix: Prefix, continuations: Sequence[Sequence[int]]) -> Tensor:
+        """How likely each continuation (ids, at least one) is after a prefix of one prompt.
+
+        Returns float32 (N,), sums of the tokens' log-probabilities. The prefix is shared by all; tokens are read in
+        passes of at most TOKENS_PER_PASS, or of one continuation.
+        """
+        device = prefix.keys.device
+        first = self.logits(prefix.hidden[0]).float().log_softmax(-1)
+        scores = first[torch.tensor([c[0] for c in continuations], device=device)]
+        longer = sorted((i for i, c in enumerate(continuations) if len(c) > 1), key=lambda i: len(continuations[i]))
+        longest = len(continuations[longer[-1]]) - 1 if longer else 1
+        for chunk in _batched(longer, max(1, TOKENS_PER_PASS // longest)):
+            tails = [continuations[i] for i in chunk]
+            length = max(map(len, tails)) - 1
+            given = torch.tensor([[*t[:-1], *[0] * (length + 1 - len(t))] for t in tails], device=device)
+            asked = torch.tensor([[*t[1:], *[-100] * (length + 1 - len(t))] for t in tails], device=device)
+            used = torch.tensor([[len(t) - 1 for t in tails]], device=device)
+            _, hidden = self.start(prefix, given[None], used, length)
+            logits = self.logits(hidden[0]).float().flatten(0, 1)
+            loss = F.cross_entropy(logits, asked.flatten(), ignore_index=-100, reduction="none")
+            scores[torch.tensor(chunk, device=device)] -= loss.view(len(chunk), length).sum(1)
+        return scores
+
+    def _run(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """All layers over embeddings (B, F, T, hidden) at absolute positions (B, F, T); final states, same shape."""
+        cos, sin = self._rotation(positions)
+        shape = x.shape[-1:]
+        for i, layer in enumerate(self._layers):
+            qkv = F.linear(F.rms_norm(x, shape, layer.attention_norm, self._eps), layer.qkv, layer.qkv_bias)
+            qk, v = qkv.unflatten(-1, (-1, self._width)).split((self._heads + self._kv, self._kv), dim=-2)
+            qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)
+            q, k = qk.split((self._heads, self._kv), dim=-2)
+            x = x + F.linear(attend(i, q, k, v), layer.output)
+            gate, up = F.linear(F.rms_norm(x, shape, layer.mlp_norm, self._eps), layer.gate_up).chunk(2, dim=-1)
+            x = x + F.linear(F.silu(gate) * up, layer.down)
+        return F.rms_norm(x, shape, self._norm, self._eps)
+
+    def _shared(self, prefix: Prefix, keys: Tensor, values: Tensor, at: Tensor) -> Attend:
+        """Attention of rows to their shared prefix and to their own tails, whose slots `at` (B, F, T) are written."""
+        batch, rows, length = at.shape
+        seen = torch.arange(keys.shape[-2], device=at.device) <= at[..., None]
+        unseen = ~seen[
+            :, None, :, :, None
+        ]  # (B, 1, F, T, 1, S): padding lies behind a row's tokens, so it is never seen
+        slot = at[:, None, :, :, None].expand(-1, self._kv, -1, -1, self._width)
+
+        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            tail_keys = keys[i].scatter_(3, slot, k.permute(0, 3, 1, 2, 4))
+            tail_values = values[i].scatter_(3, slot, v.permute(0, 3, 1, 2, 4))
+            q = (q * self._scale).unflatten(3, (self._kv, -1)).permute(0, 3, 1, 2, 4, 5)
+            to_prefix = q.flatten(2, 4) @ prefix.keys[i].transpose(-1, -2)
+            to_tail = q.flatten(3, 4) @ tail_keys.transpose(-1, -2)
+            to_tail = to_tail.unflatten(3, (length, -1)).masked_fill(unseen, -torch.inf).flatten(3, 4)
+            scores = torch.cat([to_prefix.unflatten(2, (rows, -1)), to_tail], dim=-1)
+            weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)
+            on_prefix, on_tail = weights.split((prefix.length, keys.shape[-2]), dim=-1)
+            attended = (on_prefix.flatten(2, 3) @ prefix.values[i]).unflatten(2, (rows, -1)) + on_tail @ tail_values
+            return attended.unflatten(3, (length, -1)).permute(0, 2, 3, 1, 4, 5).flatten(3)
+
+        return attend
+
+    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines, float (B, F, T, 1, D), of rotary position embedding (arXiv 2104.09864)."""
+        return self._cos[positions][..., None, :], self._sin[positions][..., None, :]
+
+    def _reserve(self, positions: int) -> None:
+        """Make the tables of `_rotation` long enough for that many positions."""
+        if positions <= len(self._cos):
+            return
+        length = 1 << (positions - 1).bit_length()
+        ids = torch.arange(length, device=self._embedding.device)[None]
+        cos, sin = self._language.model.rotary_emb(self._embedding, ids)
+        half = self._width // 2
+        # The halves of a head are exchanged by a roll, so the sign of "rotate half" lies in the table.
+        self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
+
+    def _empty(self, batch: int, *shape: int) -> tuple[Tensor, Tensor]:
+        sizes = (len(self._layers), batch, self._kv, *shape, self._width)
+        return self._embedding.new_zeros(sizes), self._embedding.new_zeros(sizes)
+
+
+def _batched(items: list[int], size: int) -> Iterator[list[int]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _fuse(layer: Any) -> _Layer:
+    """The weights of a Qwen2 layer, laid side by side; the layer's own parameters become views of them."""
+    attention, mlp = layer.self_attn, layer.mlp
+    qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
+    gate_up = (mlp.gate_proj, mlp.up_proj)
+    for module in (*qkv, *gate_up, attention.o_proj, mlp.down_proj):
+        if type(module) is not nn.Linear:
+            raise TypeError(f"the language model holds a {type(module).__name__}: merge its adapters before it answers")
+    return _Layer(
+        attention_norm=layer.input_layernorm.weight,
+        qkv=_side_by_side([module.weight for module in qkv]),
+        qkv_bias=_side_by_side([module.bias for module in qkv]),
+        output=attention.o_proj.weight,
+        mlp_norm=layer.post_attention_layernorm.weight,
+        gate_up=_side_by_side([module.weight for module in gate_up]),
+        down=mlp.down_proj.weight,
+    )
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _side_by_side(parts: list[nn.Parameter]) -> Tensor:
+    """One tensor with `parts` below each other, which become views of it: nothing is held twice, training goes on."""
+    whole = torch.cat([part.detach() for part in parts])
+    for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+        part.data = view
+    return whole

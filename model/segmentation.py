@@ -1,0 +1,64 @@
+"""What PAM knows of an image after it has looked at it, and of an object after it has been pointed at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model import sam as sam2
+from model.region import Candidate
+
+if TYPE_CHECKING:
+    from model.proposals import WorkingImage
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image that was looked at once and can be asked about many times.
+
+    height, width: of the original, in pixels.
+    features:      SAM 2's.
+    working:       what the classical proposals reuse, for models that need them.
+    """
+
+    height: int
+    width: int
+    features: sam2.SamFeatures
+    working: WorkingImage | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, for bounding a cache."""
+        return self.features.nbytes + (self.working.nbytes if self.working else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A prompt's mask, and what the language side needs to talk about it.
+
+    candidates:   the first is the mask: the best proposal, or token 0 of the decoder, as the official model has it.
+    object_score: probability that the object is there at all, 0..1.
+    output:       what SAM 2's decoder said, batch of one.
+    """
+
+    candidates: tuple[Candidate, ...]
+    object_score: float
+    output: sam2.SamOutput
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool (H, W) at the size of the original image."""
+        return self.candidates[0].mask
+
+    @property
+    def score(self) -> float:
+        """Expected IoU of the mask, 0..1."""
+        return self.candidates[0].score
+
+
+def decoded_candidates(output: sam2.SamOutput, height: int, width: int) -> tuple[Candidate, ...]:
+    """The four masks of the decoder for one prompt, token 0 first, as the official model shows it."""
+    masks = (sam2.to_image_size(output.visible_logits, height, width)[0] > 0).cpu().numpy()
+    return tuple(Candidate(mask, score) for mask, score in zip(masks, output.iou[0].tolist(), strict=True))

@@ -1,0 +1,92 @@
+"""Words about regions: which questions are asked, and what is made of the answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from model import fields, vocabulary
+from model.explanation import begin_explanation, split_explanation
+from model.language import GREEDY, DecodingOptions, Prefix, PrefixScorer, Question, Writer, prompt_ids
+from model.region import FIELDS, Words
+from model.vocabulary import Ranking
+
+
+@dataclass(frozen=True)
+class WordOptions:
+    """How regions are described.
+
+    language: "en" or "zh". caption: "brief" or "detailed".
+    """
+
+    language: str = "en"
+    caption: str = "brief"
+    decoding: DecodingOptions = GREEDY
+
+
+PLAIN = WordOptions()
+"""English, brief, greedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Speaker:
+    """Speaks of regions that a language model has read (`Prefix`), several at once.
+
+    label_temperature: see `model.vocabulary.rank`.
+    """
+
+    writer: Writer
+    tokenizer: PreTrainedTokenizerBase
+    label_temperature: float
+
+    def question_ids(self, questions: Sequence[Question | str]) -> list[list[int]]:
+        """What follows the image placeholder of each question, as token ids."""
+        asked = [Question(question) if isinstance(question, str) else question for question in questions]
+        return [prompt_ids(self.tokenizer, question)[1] for question in asked]
+
+    def describe(self, prefix: Prefix, options: WordOptions) -> list[Words]:
+        """All fields of all regions, in one batch."""
+        asked = [fields.question(field, options.language, options.caption) for field in FIELDS]
+        answers = self.writer.write(prefix, [self.question_ids(asked)] * len(prefix.hidden), options.decoding)
+        return [
+            Words(
+                category=category.text,
+                explanation=split_explanation(explanation.text)[1],
+                caption=caption.text,
+                log_probabilities=dict(
+                    zip(FIELDS, (u.log_probability for u in (category, explanation, caption)), strict=True)
+                ),
+            )
+            for category, explanation, caption in answers
+        ]
+
+    def describe_as_one_of(self, prefix: Prefix, labels: Sequence[str], options: WordOptions) -> list[Words]:
+        """The same, with a category out of `labels`, which the explanation then begins with. Raises LabelError."""
+        rankings = [self.rank(prefix.row(i), labels, options.language) for i in range(len(prefix.hidden))]
+        explain, describe = (
+            fields.question(field, options.language, options.caption) for field in ("explanation", "caption")
+        )
+        asked = [self.question_ids([Question(explain, begin_explanation(r.best)), describe]) for r in rankings]
+        answers = self.writer.write(prefix, asked, options.decoding)
+        return [
+            Words(
+                category=ranking.best,
+                explanation=explanation.text,
+                caption=caption.text,
+                log_probabilities={
+                    "category": math.log(ranking.score),
+                    "explanation": explanation.log_probability,
+                    "caption": caption.log_probability,
+                },
+            )
+            for ranking, (explanation, caption) in zip(rankings, answers, strict=True)
+        ]
+
+    def rank(self, prefix: Prefix, labels: Sequence[str], language: str) -> Ranking:
+        """Weigh which of `labels` the one region of `prefix` is. Raises LabelError."""
+        (question,) = self.question_ids([fields.question("category", language)])
+        scorer = PrefixScorer(self.writer.transformer, self.writer.transformer.extend(prefix, question))
+        return vocabulary.rank(labels, self.tokenizer, scorer, self.label_temperature)
