@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import model
 from model import PAM, CheckpointError, Point, Prompt
-from model.checkpoints import CONFIG, NANO, TOKENIZER, WEIGHTS, from_official, save
+from model.checkpoints import CONFIG, NANO, TOKENIZER, WEIGHTS, save
 
 
 @pytest.fixture
@@ -102,11 +102,3 @@ def test_no_folder_at_all(tmp_path: Path):
     """A wrong path is not taken for a download."""
     with pytest.raises(CheckpointError, match="is no checkpoint"):
         model.load(tmp_path / "nowhere")
-
-
-def test_official_names():
-    """Published names find their part of PAM; a stranger's do not."""
-    assert from_official("model.layers.3.mlp.up_proj.weight") == "language.model.layers.3.mlp.up_proj.weight"
-    assert from_official("model.mm_projector_semT.2.bias") == "semantic_projector.2.bias"
-    with pytest.raises(CheckpointError, match="belongs to no part"):
-        from_official("transformer.h.0.attn.weight")
