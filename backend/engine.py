@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from backend import metrics
 from backend.errors import BackendError, RequestError
-from model import PAM, EncodedImage, Prompt, PromptError, Region
+from model import PAM, EncodedImage, Prompt, PromptError, Region, WordOptions
+from model.errors import LabelError
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,11 @@ class Engine:
     load:    returns the model; it runs in a thread of its own, so that the server answers meanwhile.
     name:    what the model is called until it says so itself.
     timeout: seconds that an image waits for its turn to be encoded.
+    options: how regions are described.
     """
 
-    def __init__(self, load: Callable[[], PAM], name: str, timeout: float):
-        self._load, self._name, self._timeout = load, name, timeout
+    def __init__(self, load: Callable[[], PAM], name: str, timeout: float, options: WordOptions):
+        self._load, self._name, self._timeout, self._options = load, name, timeout, options
         self._turn = threading.Lock()
         self._pam: PAM | None = None
         self._failure: str | None = None
@@ -61,13 +63,16 @@ class Engine:
         with self._using("encode", self._timeout) as pam:
             return pam.encode(image)
 
-    def perceive(self, image: EncodedImage, prompt: Prompt, timeout: float) -> Region:
+    def perceive(
+        self, image: EncodedImage, prompt: Prompt, timeout: float, labels: Sequence[str] | None = None
+    ) -> Region:
         """Mask and words for a prompt, whose turn is waited for `timeout` seconds.
 
-        Raises ModelNotReady, and RequestError for a prompt that means nothing.
+        labels: of which the category is one, or None. Raises ModelNotReady, and RequestError for a prompt that means
+        nothing or labels that are no list to choose from.
         """
         with self._using("perceive", timeout) as pam:
-            return pam.perceive(image, prompt)
+            return pam.perceive(image, prompt, labels, self._options)
 
     def check_ready(self) -> PAM:
         """The model; raises ModelNotReady, with the reason, as long as there is none."""
@@ -86,13 +91,17 @@ class Engine:
                 yield pam
         except PromptError as error:
             raise RequestError(str(error), code="bad_prompt", status=422) from error
+        except LabelError as error:
+            raise RequestError(str(error), code="bad_labels", status=422) from error
         finally:
             self._turn.release()
 
     def _run(self) -> None:
         began = time.monotonic()
         try:
-            self._pam = self._load()
+            pam = self._load()
+            pam.warm_up()  # the first click should not wait for what happens only once
+            self._pam = pam
         except Exception as error:
             # Whatever it is, this thread is the only one that knows: `/health` and `/predict` must be able to say so.
             self._failure = str(error) or type(error).__name__

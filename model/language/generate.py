@@ -101,14 +101,17 @@ class Writer:
 
     def stream(self, prefix: Prefix, questions: Sequence[Sequence[int]], options: DecodingOptions) -> Iterator[Piece]:
         """Answer F questions about one region, piece by piece as they are decoded."""
-        backend = self._tokenizer.backend_tokenizer
-        decoders = {row: DecodeStream(skip_special_tokens=True) for row in range(len(questions))}
+        rows = {row: _Row(self._tokenizer) for row in range(len(questions))}
         for tokens, _ in self.decode(prefix, [questions], options):
             for row, token in enumerate(tokens[0].tolist()):
-                if token == self.end:
-                    decoders.pop(row, None)
-                elif row in decoders and (text := decoders[row].step(backend, token)):
+                if row not in rows:
+                    continue
+                text = rows.pop(row).rest() if token == self.end else rows[row].add(token)
+                if text:
                     yield Piece(row, text)
+        for row, unfinished in rows.items():
+            if text := unfinished.rest():
+                yield Piece(row, text)
 
     def decode(
         self, prefix: Prefix, questions: Sequence[Sequence[Sequence[int]]], options: DecodingOptions
@@ -174,3 +177,24 @@ def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     # A token stays if those before it do not suffice, so that at least one does.
     ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= top_p, 0)
     return torch.zeros_like(probabilities).scatter(-1, order, ordered)
+
+
+class _Row:
+    """The text of one row so far: tokens may be parts of a character, and what is handed on may not."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._ids: list[int] = []
+        self._sent = ""
+
+    def add(self, token: int) -> str:
+        """What can be said now that could not be said before."""
+        self._ids.append(token)
+        text = self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
+        self._sent += text
+        return text
+
+    def rest(self) -> str:
+        """What was held back when the answer broke off, a part of a character as U+FFFD."""
+        return str(self._tokenizer.decode(self._ids, skip_special_tokens=True))[len(self._sent) :]

@@ -50,26 +50,18 @@ class Stepper:
         return self._graphs[shapes]
 
 
-class _Graph:
-    """A captured step for prompts of one shape. Owns the memory that the graph reads and writes."""
+class StaticStep:
+    """A step whose tensors stay where they are, so that prompts of one shape, one after the other, run through it.
+
+    Owns the memory that it reads and writes. Works on any device; on CUDA, `_Graph` captures it.
+    """
 
     def __init__(self, transformer: Transformer, prefix: Prefix, tails: Tails):
+        self._transformer = transformer
+        self._tables = transformer.tables  # a graph reads them where they are now, even after they have grown
         self._prefix = Prefix(*(torch.empty_like(t) for t in (prefix.keys, prefix.values, prefix.hidden)))
         self._tails = Tails(*(torch.empty_like(t) for t in (tails.keys, tails.values, tails.used)))
         self._tokens = torch.zeros_like(tails.used)
-        self.load(prefix, tails)
-        # The libraries' workspaces must be there before the capture: hence some steps on a stream of their own.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self._step(transformer)
-                self.load(prefix, tails)
-        torch.cuda.current_stream().wait_stream(side)
-        self._tables = transformer.tables  # the graph reads them where they are now, even after they have grown
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._logits = self._step(transformer)
 
     def load(self, prefix: Prefix, tails: Tails) -> None:
         """Take over the prompts that are to be continued."""
@@ -80,9 +72,31 @@ class _Graph:
         self._tails.used.copy_(tails.used)
 
     def __call__(self, tokens: Tensor) -> Tensor:
+        """Tokens, int64 (B, F), to the logits of the next ones, float (B, F, V)."""
         self._tokens.copy_(tokens)
+        return self._run()
+
+    def _run(self) -> Tensor:
+        return self._transformer.logits(self._transformer.step(self._prefix, self._tails, self._tokens))
+
+
+class _Graph(StaticStep):
+    """A step that was captured, and is replayed."""
+
+    def __init__(self, transformer: Transformer, prefix: Prefix, tails: Tails):
+        super().__init__(transformer, prefix, tails)
+        # The libraries' workspaces must be there before the capture: hence some steps on a stream of their own.
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                self.load(prefix, tails)
+                super()._run()
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._logits = super()._run()
+
+    def _run(self) -> Tensor:
         self._graph.replay()
         return self._logits
-
-    def _step(self, transformer: Transformer) -> Tensor:
-        return transformer.logits(transformer.step(self._prefix, self._tails, self._tokens))
