@@ -29,10 +29,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     unit, scale = ("s", 1.0) if figures["official"]["time to all fields"]["median"] >= 10 else ("ms", 1000.0)
     _moments(left, figures, unit, scale)
     _phases(right, figures, settings, unit, scale)
-    figure.suptitle(
-        f"PAM {settings['model']}, {settings['dtype']}, {machine['device']}, {machine['threads']} thread(s)",
-        fontsize=11,
-    )
+    threads = f", {machine['threads']} thread(s)" if settings["device"] == "cpu" else ""
+    figure.suptitle(f"PAM {settings['model']}, {settings['dtype']}, {machine['device']}{threads}", fontsize=11)
     with matplotlib.rc_context({"font.family": "DejaVu Sans"}):
         figure.savefig(path)
 
@@ -46,8 +44,8 @@ def _moments(axes: Axes, figures: dict[str, Any], unit: str, scale: float) -> No
             axes.barh(i + offset, middle, 0.36, color=COLOURS[side], label=label)
             axes.errorbar(middle, i + offset, xerr=[[middle - low], [high - middle]], color="black", capsize=2, lw=0.8)
             text = _number(middle)
-            if side == "studio" and name in figures["ratio"]:
-                text += f"   {figures['ratio'][name]['median']:.1f}x sooner"
+            if side == "studio" and (ratio := figures["ratio"][name]["median"]) > 1.05:
+                text += f"   {ratio:.1f}x sooner"
             axes.text(high + 0.015 * longest, i + offset, text, va="center", fontsize=9)
     axes.set_yticks(range(len(MOMENTS)), list(MOMENTS.values()))
     axes.invert_yaxis()

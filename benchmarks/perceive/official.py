@@ -16,13 +16,13 @@ from model.language.generate import END
 
 
 class _FirstToken(StoppingCriteria):
-    """Stops nothing; ends the stopwatch's prefill when it is asked for the first time, which is after the first token."""
+    """Stops nothing; ends the stopwatch's prefill when it is first asked, which is after the first token."""
 
     def __init__(self, watch: Stopwatch):
         self._watch = watch
         self.at: float | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         if self.at is None:
             self.at = self._watch.lap("prefill")
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
@@ -44,7 +44,7 @@ def run(pam: PAM, image: np.ndarray, prompt: Prompt, questions: Sequence[str], n
         before, after = prompt_ids(pam.tokenizer, Question(question))
         embeds = splice(pam.language.get_input_embeddings(), before, visual, after)
         first = _FirstToken(watch)
-        ids = pam.language.generate(
+        ids = pam.language.generate(  # type: ignore[misc]
             inputs_embeds=embeds[None],
             generation_config=GenerationConfig(
                 max_new_tokens=new_tokens,

@@ -98,8 +98,8 @@ def tables(results: dict[str, Any]) -> str:
         f"{_ms(second['first'])} ms: {_times(second['ratio'])} sooner",
         f"{regions['count']} regions at once, all fields: {_ms(regions['together'])} ms, one by one "
         f"{_ms(regions['one_by_one'])} ms: {_times(regions['ratio'])} sooner",
-        f"decoding reads {roof['bytes_per_step'] / MIB:.0f} MiB of weights a step; at {roof['bandwidth'] / 1e9:.1f} GB/s "
-        f"that takes {1000 * roof['seconds_at_best']:.2f} ms; reached: "
+        f"decoding reads {roof['bytes_per_step'] / MIB:.0f} MiB of weights a step; at {roof['bandwidth'] / 1e9:.1f} "
+        f"GB/s that takes {1000 * roof['seconds_at_best']:.2f} ms; reached: "
         + ", ".join(f"{NAMES[side]} {100 * share:.0f}%" for side, share in roof["share"].items())
         + (f" ({roof['note']})" if roof["note"] else ""),
     ]

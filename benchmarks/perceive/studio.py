@@ -28,7 +28,8 @@ def run(
     mask = watch.lap("segment")
     visual = pam.visual_tokens(segmentation.output)
     watch.lap("perceive")
-    steps, first_word = [], 0.0
+    steps: list[Tensor] = []
+    first_word = 0.0
     for chosen, _ in pam.writer.decode(pam.read(visual), [question_ids(pam, questions)], forced(new_tokens)):
         if not steps:
             first_word = watch.lap("prefill")
