@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
+from skimage import data
 
-from model import FIELDS, PAM, Box, EncodedImage, ImageError, Point, Prompt, PromptError
+import model
+from model import FIELDS, PAM, Box, EncodedImage, ImageError, Point, Prompt, PromptError, WordOptions
+from model.errors import LabelError
 from model.fields import QUESTIONS
+from model.language import DecodingOptions, Question
 
 CUP = Point(300, 170)
+
+
+@pytest.fixture(scope="module")
+def bare(nano: PAM) -> PAM:
+    """Nano without its proposals: SAM 2's decoder alone, as in the large models."""
+    pam = PAM(replace(nano.config, proposals=False), nano.tokenizer).eval().requires_grad_(False)
+    pam.load_state_dict(nano.state_dict())
+    return pam
 
 
 def test_a_click_becomes_a_mask_and_three_texts(nano: PAM, encoded: EncodedImage):
@@ -67,6 +82,151 @@ def test_asking_in_one_batch_is_asking_one_by_one(nano: PAM, encoded: EncodedIma
     alone = [nano.ask(segmentation, [question])[0] for question in questions]
     assert [u.text for u in together] == [u.text for u in alone]
     np.testing.assert_allclose([u.score for u in together], [u.score for u in alone], atol=1e-4)
+
+
+PROMPTS = (
+    Prompt((CUP,)),
+    Prompt(box=Box(200, 60, 460, 330)),
+    Prompt((CUP, Point(20, 20, positive=False))),
+    Prompt((Point(60, 60),)),
+    Prompt((CUP,), box=Box(200, 60, 460, 330)),
+    Prompt((Point(500, 350),)),
+)
+
+
+def rough(height: int, width: int) -> np.ndarray:
+    mask = np.zeros((height, width), bool)
+    mask[height // 3 : height // 2, width // 3 : width // 2] = True
+    return mask
+
+
+@pytest.mark.parametrize("name", ["nano", "bare"])
+def test_many_prompts_at_once_are_one_by_one(request: pytest.FixtureRequest, name: str, coffee: np.ndarray):
+    """Clicks, boxes, both, a brush mask, mixed in one call: each answer is the one that it gets alone."""
+    pam: PAM = request.getfixturevalue(name)
+    image = pam.encode(coffee)
+    prompts = [*PROMPTS, Prompt(mask=rough(400, 600)), Prompt((CUP,), mask=rough(400, 600))]
+    for prompt, many in zip(prompts, pam.perceive_batch(image, prompts), strict=True):
+        alone = pam.perceive(image, prompt)
+        # Rounding may differ with the size of a batch, and with it a pixel whose logit is nearly zero.
+        assert int((many.mask != alone.mask).sum()) <= 3
+        assert many.words.category == alone.words.category and many.words.caption == alone.words.caption
+        assert many.words.explanation == alone.words.explanation
+        assert many.score == pytest.approx(alone.score, abs=1e-4)
+        assert many.object_score == pytest.approx(alone.object_score, abs=1e-4)
+
+
+def test_many_images_at_once_are_one_by_one(nano: PAM):
+    """Images of any sizes in one encoder batch; none keeps the batch in memory."""
+    images = [data.coffee(), data.astronaut(), data.coffee()[:, ::-1].copy(), data.rocket()]
+    for image, together in zip(images, nano.encode_batch(images), strict=True):
+        alone = nano.encode(image)
+        assert (together.height, together.width) == image.shape[:2]
+        torch.testing.assert_close(together.features.embedding, alone.features.embedding, atol=1e-4, rtol=0)
+        assert together.features.embedding.untyped_storage().nbytes() == alone.features.embedding.nbytes
+        assert together.nbytes == alone.nbytes
+        prompt = Prompt((Point(image.shape[1] / 2, image.shape[0] / 2),))
+        assert int((nano.segment(together, prompt).mask != nano.segment(alone, prompt).mask).sum()) <= 3
+
+
+def test_nothing_asked_nothing_answered(nano: PAM, encoded: EncodedImage):
+    """Empty batches are no error."""
+    assert (
+        nano.encode_batch([]) == [] and nano.segment_batch(encoded, []) == [] and nano.perceive_batch(encoded, []) == []
+    )
+
+
+def test_all_candidates_are_there(bare: PAM, coffee: np.ndarray):
+    """The decoder's four masks with their scores, token 0 first, which is the official choice."""
+    found = bare.segment(bare.encode(coffee), Prompt((CUP,)))
+    assert len(found.candidates) == 4 and found.mask is found.candidates[0].mask
+    np.testing.assert_allclose([c.score for c in found.candidates], found.output.iou[0].numpy(), rtol=1e-6)
+    assert 0 <= found.object_score <= 1
+
+
+def test_the_previous_mask_is_refined(bare: PAM, coffee: np.ndarray):
+    """The decoder sees what it said before: its logits, clamped as sam2 clamps them, unless a brush mask is given."""
+    image, prompt = bare.encode(coffee), Prompt((CUP, Point(20, 20, positive=False)))
+    first = bare.segment(image, Prompt((CUP,)))
+    seen: list[torch.Tensor | None] = []
+    hook = bare.sam.sam_prompt_encoder.register_forward_pre_hook(
+        lambda _module, _inputs, given: seen.append(given["masks"]), with_kwargs=True
+    )
+    try:
+        refined = bare.segment(image, prompt, first)
+        bare.segment(image, Prompt(prompt.points, mask=rough(400, 600)), first)
+    finally:
+        hook.remove()
+    torch.testing.assert_close(seen[0], first.output.logits[:, :1].clamp(-32, 32))
+    assert set(seen[1].unique().tolist()) >= {-10.0, 10.0}
+    assert not torch.equal(refined.output.logits, bare.segment(image, prompt).output.logits)
+
+
+def test_nano_refines_a_previous_mask(nano: PAM, encoded: EncodedImage):
+    """The proposals start from it, too."""
+    first = nano.segment(encoded, Prompt(box=Box(200, 60, 460, 330)))
+    refined = nano.segment(encoded, Prompt((CUP,)), first)
+    assert (refined.mask & first.mask).sum() > 0.5 * first.mask.sum()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("caption", ["brief", "detailed"])
+def test_official_questions_are_asked(nano: PAM, encoded: EncodedImage, language: str, caption: str):
+    """Language and style choose the questions, which go to the model as the official code has them."""
+    found = nano.segment(encoded, Prompt((CUP,)))
+    asked: list[str] = []
+    encode = nano.tokenizer.encode
+    nano.tokenizer.encode = lambda text, **kwargs: asked.append(text) or encode(text, **kwargs)
+    try:
+        nano.describe(found, options=WordOptions(language, caption, DecodingOptions(max_new_tokens=2)))
+    finally:
+        del nano.tokenizer.encode
+    task = {"brief": "brief_cap", "detailed": "detail_cap"}[caption]
+    suffix = {"en": "en", "zh": "ch"}[language]
+    for name in (f"recognize_{suffix}", f"explain_{suffix}", f"{task}_{suffix}"):
+        assert any(QUESTIONS[name].removeprefix("<image>") in text for text in asked)
+
+
+def test_a_closed_list_is_never_left(nano: PAM, encoded: EncodedImage):
+    """The category is one of the labels, its explanation is asked for, and the score is a probability in the list."""
+    labels = ["coin", "cup", "teapot"]
+    found = nano.segment(encoded, Prompt((CUP,)))
+    words, ranking = nano.describe(found, labels), nano.rank(found, labels)
+    assert words.category in labels and words.category == ranking.best
+    assert words.scores["category"] == pytest.approx(ranking.probabilities[0])
+    assert sum(ranking.probabilities) == pytest.approx(1)
+    begun = Question(QUESTIONS["explain_en"], f"{ranking.best}:")
+    assert words.explanation == nano.ask(found, [begun])[0].text
+    with pytest.raises(LabelError):
+        nano.describe(found, [])
+
+
+def test_answers_are_streamed(nano: PAM, encoded: EncodedImage):
+    """What comes piece by piece is what comes as a whole."""
+    found = nano.segment(encoded, Prompt((CUP,)))
+    questions = [QUESTIONS["recognize_en"], QUESTIONS["brief_cap_en"]]
+    pieces = list(nano.stream(found, questions))
+    assert len(pieces) > 4
+    for row, utterance in enumerate(nano.ask(found, questions)):
+        assert "".join(piece.text for piece in pieces if piece.row == row).strip() == utterance.text
+
+
+def test_a_model_that_was_cast_answers_with_its_new_weights(coffee: np.ndarray):
+    """Whatever the fast path prepared for the old ones is made anew."""
+    pam = model.load("nano", threads=1)
+    prompt = Prompt((CUP,))
+    before = pam.perceive(pam.encode(coffee), prompt)
+    half = pam.to(torch.bfloat16).perceive(pam.encode(coffee), prompt)
+    assert half.words.caption and half.words != before.words
+    assert pam.float().perceive(pam.encode(coffee), prompt).words.caption
+
+
+def test_warm_up_leaves_no_trace(nano: PAM, encoded: EncodedImage):
+    """It answers a picture of its own and changes nothing."""
+    before = nano.perceive(encoded, Prompt((CUP,)))
+    nano.warm_up()
+    after = nano.perceive(encoded, Prompt((CUP,)))
+    assert np.array_equal(before.mask, after.mask) and before.words == after.words
 
 
 @pytest.mark.parametrize(
