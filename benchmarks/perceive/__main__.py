@@ -47,6 +47,10 @@ class Dtype(StrEnum):
     FLOAT16 = "float16"
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def main(
     weights: Annotated[str | None, typer.Option(help="A checkpoint: nano, a folder, or a Hugging Face id.")] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Random weights of --size.")] = False,
@@ -133,4 +137,4 @@ def command() -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app(prog_name="python -m benchmarks.perceive")
