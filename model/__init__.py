@@ -16,11 +16,13 @@ if importlib.util.find_spec("torchvision") is not None:
             del sys.modules[name]
         sys.modules["torchvision"] = None  # type: ignore[assignment]
 
-from model.checkpoint import load
+from model.checkpoints import load
 from model.errors import CheckpointError, ImageError, ModelError, PromptError
-from model.pam import PAM, EncodedImage, Segmentation
+from model.pam import PAM
 from model.prompt import Box, Point, Prompt
 from model.region import FIELDS, Region, Words
+from model.segmentation import EncodedImage, Segmentation
+from model.speaker import WordOptions
 
 __all__ = [
     "FIELDS",
@@ -35,6 +37,7 @@ __all__ = [
     "PromptError",
     "Region",
     "Segmentation",
+    "WordOptions",
     "Words",
     "load",
 ]
