@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from sam2.modeling.position_encoding import PositionEmbeddingRandom
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from model.config import PerceiverConfig
+from model.fourier import FourierPosition
 
 FULL, QUARTER = 2, 4
 """Side of the square of cells that one image token stands for: of images and a clip's first frame; of other frames."""
@@ -23,7 +23,7 @@ class SemanticPerceiver(TwoWayTransformer):
     def __init__(self, width: int, config: PerceiverConfig):
         """width: channels of SAM 2's mask decoder."""
         super().__init__(depth=config.depth, embedding_dim=width, num_heads=config.heads, mlp_dim=config.mlp)
-        self.pe_layer = PositionEmbeddingRandom(width // 2)
+        self.pe_layer = FourierPosition(width // 2)
         self.sem_tokens = nn.Embedding(config.semantic_tokens, width)
         self.proj = nn.Linear(QUARTER * QUARTER * width, FULL * FULL * width)
 

@@ -121,7 +121,8 @@ def preprocess(image: np.ndarray, size: int) -> Tensor:
 def encode(sam: Any, pixels: Tensor) -> SamFeatures:
     """Run the image encoder on float (B, 3, S, S) as `preprocess` gives it."""
     fine0, fine1, coarse = sam.forward_image(pixels)["backbone_fpn"][:3]
-    return SamFeatures(coarse + sam.no_mem_embed.view(1, -1, 1, 1), (fine0, fine1))
+    # The neck adds levels up in float32, whatever the dtype of the weights.
+    return SamFeatures(coarse.to(pixels.dtype) + sam.no_mem_embed.view(1, -1, 1, 1), (fine0, fine1))
 
 
 def prompt_tensors(

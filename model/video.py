@@ -1,0 +1,174 @@
+"""SAM 2 over the frames of a video: an object is prompted once and then followed by memory, frame after frame."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.sam2_utils import get_1d_sine_pe
+from torch import Tensor
+
+from model import sam as sam2
+from model.errors import TrackError
+from model.prompt import Prompt
+from model.sam import SamFeatures, SamOutput
+
+
+@dataclass(frozen=True, eq=False)
+class FrameFeatures:
+    """An encoded frame, batch of one, before it is known what memory adds to it.
+
+    coarse: float (1, C, S/16, S/16); S is the side of SAM 2's square input.
+    fine:   as in SamFeatures.
+    """
+
+    coarse: Tensor
+    fine: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What is kept of B objects on a frame.
+
+    cells:   float (B, M, S/16, S/16), the frame with the masks in it.
+    pointer: float (B, C), the objects themselves.
+    """
+
+    cells: Tensor
+    pointer: Tensor
+
+
+def encode_frame(sam: Any, pixels: Tensor) -> FrameFeatures:
+    """Run the image encoder on one frame, float (1, 3, S, S) as `sam.preprocess` gives it."""
+    fine0, fine1, coarse = sam.forward_image(pixels)["backbone_fpn"][:3]
+    # The neck adds levels up in float32, whatever the dtype of the weights.
+    return FrameFeatures(coarse.to(pixels.dtype), (fine0, fine1))
+
+
+def without_memory(sam: Any, frame: FrameFeatures) -> SamFeatures:
+    """The frame as an image of its own, for a prompt on it."""
+    return SamFeatures(frame.coarse + sam.no_mem_embed.view(1, -1, 1, 1), frame.fine)
+
+
+class Track:
+    """Objects that were prompted on one frame and are followed through the frames that come after it.
+
+    Frames come one at a time, in the order of the walk (backward works alike), and none is kept: the memory holds the
+    prompted frame, the features of the last 6 frames and the pointers of the last 15, however long the video.
+    """
+
+    def __init__(self, sam: Any, length: int | None = None):
+        """length: of the clip in frames, the prompted one included; None for a long or endless video.
+
+        The weights see the age of a pointer as a fraction of the clip where that is shorter than the 16 frames whose
+        pointers are kept: that is how sam2 and the official code have it.
+        """
+        if length is not None and length < 1:
+            raise TrackError(f"a clip of {length} frames cannot be followed: it needs at least one")
+        self._sam = sam
+        self._horizon = max(1, min(length or sam.max_obj_ptrs_in_encoder, sam.max_obj_ptrs_in_encoder) - 1)
+        self._anchor: Memory | None = None
+        self._age = 0
+        self._cells: deque[Tensor] = deque(maxlen=sam.num_maskmem - 1)
+        self._pointers: deque[Tensor] = deque(maxlen=self._horizon)
+
+    @torch.inference_mode()
+    def start(self, frame: FrameFeatures, output: SamOutput) -> None:
+        """Begin, or begin anew, with objects prompted on a frame.
+
+        output: what `sam.decode` said of B prompts on `without_memory(frame)`.
+        """
+        self._anchor = remember(self._sam, frame, output, prompted=True)
+        self._age = 0
+        self._cells.clear()
+        self._pointers.clear()
+
+    @torch.inference_mode()
+    def step(self, frame: FrameFeatures) -> SamOutput:
+        """Find the objects on the next frame. Raises TrackError before `start`."""
+        if self._anchor is None:
+            raise TrackError("a track needs a prompted frame before it can follow: call start() first")
+        self._age += 1
+        features = SamFeatures(self._recall(frame, self._anchor), frame.fine)
+        size, place = self._sam.image_size, features.embedding
+        points, labels = sam2.prompt_tensors(Prompt(), size, size, size, place.device, place.dtype)
+        objects = len(place)
+        output = sam2.decode(
+            self._sam, features, points.expand(objects, -1, -1), labels.expand(objects, -1), None, one_image=False
+        )
+        memory = remember(self._sam, frame, output, prompted=False)
+        self._cells.append(memory.cells)
+        self._pointers.append(memory.pointer)
+        return output
+
+    def _recall(self, frame: FrameFeatures, anchor: Memory) -> Tensor:
+        """The frame's features conditioned on memory, float (B, C, h, w)."""
+        sam, objects = self._sam, len(anchor.pointer)
+        cells, cell_places = self._cell_memory(anchor)
+        pointers, pointer_places = self._pointer_memory(anchor)
+        # Position tables are float32; the features' dtype is the model's.
+        position = sam.image_encoder.neck.position_encoding(frame.coarse).to(frame.coarse.dtype)
+        seen = sam.memory_attention(
+            curr=_sequence(frame.coarse).expand(-1, objects, -1),
+            curr_pos=_sequence(position).expand(-1, objects, -1),
+            memory=torch.cat([cells, pointers]),
+            memory_pos=torch.cat([cell_places, pointer_places]),
+            num_obj_ptr_tokens=len(pointers),
+        )
+        return seen.permute(1, 2, 0).unflatten(2, frame.coarse.shape[-2:])
+
+    def _cell_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
+        """Remembered features, (N*h*w, B, M), and their places in space and time; the prompted frame comes first."""
+        sam = self._sam
+        place = _sequence(sam.memory_encoder.position_encoding(anchor.cells).to(anchor.cells.dtype))
+        # The table's last entry means the prompted frame, whatever its age; entry d - 1 means d frames ago.
+        ages = [sam.num_maskmem - 1, *range(len(self._cells) - 1, -1, -1)]
+        return (
+            torch.cat([_sequence(cells) for cells in (anchor.cells, *self._cells)]),
+            torch.cat([place + sam.maskmem_tpos_enc[age] for age in ages]),
+        )
+
+    def _pointer_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
+        """Object pointers cut into tokens, (N*C/M, B, M), and their ages encoded likewise."""
+        sam = self._sam
+        pointers = torch.stack([anchor.pointer, *reversed(self._pointers)])
+        ages = torch.tensor([self._age, *range(1, len(self._pointers) + 1)], device=pointers.device)
+        encoded = get_1d_sine_pe(ages / self._horizon, dim=pointers.shape[-1]).to(pointers.dtype)
+        places = sam.obj_ptr_tpos_proj(encoded)[:, None].expand(-1, pointers.shape[1], -1)
+        pieces = pointers.shape[-1] // sam.mem_dim
+        tokens = pointers.unflatten(2, (pieces, sam.mem_dim)).transpose(1, 2).flatten(0, 1)
+        return tokens, places.repeat_interleave(pieces, dim=0)
+
+
+def remember(sam: Any, frame: FrameFeatures, output: SamOutput, *, prompted: bool) -> Memory:
+    """What to keep of B objects on a frame.
+
+    Where the objects were prompted the mask is taken as a hard one, and what is remembered of it is rounded to
+    bfloat16; on other frames neither is done. The published weights saw it so.
+    """
+    shown = output.visible_logits[:, :1].float()
+    mask = F.interpolate(shown, size=(sam.image_size, sam.image_size), mode="bilinear", align_corners=False)
+    mask = (mask > 0).float() if prompted else mask.sigmoid()
+    mask = mask * sam.sigmoid_scale_for_mem_enc + sam.sigmoid_bias_for_mem_enc
+    dtype = frame.coarse.dtype
+    cells = sam.memory_encoder(frame.coarse, mask.to(dtype), skip_mask_sigmoid=True)["vision_features"]
+    present = (output.object_score > 0).to(dtype)
+    cells = cells + (1 - present)[:, :, None, None] * sam.no_obj_embed_spatial[:, :, None, None]
+    if prompted:
+        cells = cells.to(torch.bfloat16).to(dtype)
+    return Memory(cells, pointer(sam, output))
+
+
+def pointer(sam: Any, output: SamOutput) -> Tensor:
+    """What is kept of B objects themselves, float (B, C): made from token 0, or the learned word for "not there"."""
+    present = (output.object_score > 0).to(output.tokens.dtype)
+    # The second of the language side's tokens is always token 0, the one whose mask is shown.
+    return present * sam.obj_ptr_proj(output.tokens[:, 1]) + (1 - present) * sam.no_obj_ptr
+
+
+def _sequence(maps: Tensor) -> Tensor:
+    """(B, C, h, w) to (h*w, B, C), as sam2's memory attention takes it."""
+    return maps.flatten(2).permute(2, 0, 1)
