@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from backend.engine import Engine, ModelNotReady
-from model import PAM, Point, Prompt
+from model import PAM, Point, Prompt, WordOptions
 
 
 def started(nano: PAM, timeout: float) -> Engine:
-    engine = Engine(lambda: nano, "pam-nano", timeout)
+    engine = Engine(lambda: nano, "pam-nano", timeout, WordOptions())
     engine.start()
     while not engine.ready:
         time.sleep(0.005)
