@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from model.pam import PAM
 from model.prompt import Prompt
 from model.training import prompts
-from model.training.scenes import COLOURS, PLACES, SIZES, Facts, draw_scene
+from model.training.scenes import COLOURS, PLACES, SIZES, Facts, Scene, SceneObject, draw_scene
 
 
 def evaluate(pam: PAM, seed: int, scenes: int) -> dict[str, Any]:
@@ -21,18 +22,23 @@ def evaluate(pam: PAM, seed: int, scenes: int) -> dict[str, Any]:
     in the caption.
     """
     right: dict[str, list[float]] = defaultdict(list)
-    for index in range(scenes):
-        scene = draw_scene(seed, index, 256)
-        rng = np.random.default_rng((seed, index, 5))
-        thing = scene.objects[int(rng.integers(len(scene.objects)))]
-        encoded = pam.encode(scene.image)
-        region = pam.perceive(encoded, Prompt((prompts.first_click(thing.mask, rng),)))
+    for scene, thing, prompt in held_out(seed, scenes):
+        region = pam.perceive(pam.encode(scene.image), prompt)
         right["iou"].append(float((region.mask & thing.mask).sum() / (region.mask | thing.mask).sum()))
         right["category"].append(region.words.category == thing.facts.category)
         for name, said in read_caption(region.words.caption).items():
             right[name].append(said == getattr(thing.facts, name))
         right["explanation fits category"].append(_fits(region.words.explanation, region.words.category))
     return {"scenes": scenes, **{name: round(float(np.mean(values)), 3) for name, values in right.items()}}
+
+
+def held_out(seed: int, scenes: int) -> Iterator[tuple[Scene, SceneObject, Prompt]]:
+    """Scenes of a series that no training draws, with one object of each and a click on it."""
+    for index in range(scenes):
+        scene = draw_scene(seed, index, 256)
+        rng = np.random.default_rng((seed, index, 5))
+        thing = scene.objects[int(rng.integers(len(scene.objects)))]
+        yield scene, thing, Prompt((prompts.first_click(thing.mask, rng),))
 
 
 def read_caption(caption: str) -> dict[str, str | None]:

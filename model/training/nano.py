@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import typer
 from model.checkpoints import CONFIG, NANO, TOKENIZER, WEIGHTS, load, load_tokenizer, save
 from model.config import PAMConfig, PerceiverConfig, SamConfig
 from model.pam import PAM
+from model.training.calibration import collect, fit_temperature
 from model.training.data import SceneBatches, batches
 from model.training.evaluation import evaluate
 from model.training.loop import console, train
@@ -135,6 +137,9 @@ def main(
         "untrained": evaluate(load(untrained), seed + 2, eval_scenes),
     }
     console.print_json(json.dumps(about["figures"]))
+    trials = collect(load(trained), seed + 3, eval_scenes)
+    temperature = fit_temperature(trials.log_likelihoods, trials.truth)
+    pam.config = replace(pam.config, label_temperature=round(temperature, 3))
     save(pam, trained, about)
     (work / "history.json").write_text(json.dumps({"masks": masks, "words": words}))
     out.mkdir(parents=True, exist_ok=True)
