@@ -34,7 +34,8 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     """
     ledger = Ledger(settings.data_dir / "ledger.sqlite")
     engine = Engine(
-        load or (lambda: model.load(settings.model, device=settings.device, threads=settings.threads)),
+        load
+        or (lambda: model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)),
         name="pam-nano" if settings.model == "nano" else settings.model,
         timeout=settings.predict_timeout,
         options=word_options(settings),

@@ -13,6 +13,7 @@ import typer
 from backend.errors import BackendError, ExportError
 from backend.options import with_settings
 from backend.settings import Settings
+from backend.weights_cli import app as weights
 from model.errors import ModelError
 from model.prompt import Point
 
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Click an object, get its mask, category, explanation and caption: a Label Studio ML backend.",
 )
+
+app.add_typer(weights, name="weights")
 
 
 @app.command()
@@ -70,7 +73,16 @@ def export(
 
 @app.command()
 @with_settings(
-    "model", "device", "threads", "language", "caption", "max_new_tokens", "temperature", "top_p", "max_image_pixels"
+    "model",
+    "device",
+    "dtype",
+    "threads",
+    "language",
+    "caption",
+    "max_new_tokens",
+    "temperature",
+    "top_p",
+    "max_image_pixels",
 )
 def predict(
     settings: Settings,
@@ -102,7 +114,7 @@ def predict(
     questions = [fields.ask(text) for text in ask]
     image = pictures.decode(photo.read_bytes(), settings.max_image_pixels)
     prompt.check(*image.shape[:2])
-    pam = model.load(settings.model, device=settings.device, threads=settings.threads)
+    pam = model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)
     options = word_options(settings)
     began = time.monotonic()
     found = pam.segment(pam.encode(image), prompt)
