@@ -15,7 +15,7 @@ from model.checkpoints.loading import parameters_on_meta
 from model.checkpoints.official import EMBEDDING, HEAD
 from model.config import PAMConfig
 
-ENCODER_BYTES, LIBRARY_BYTES = 3 << 30, 1 << 30
+ENCODER_BYTES, LIBRARY_BYTES = 1 << 30, 1 << 30
 """What SAM 2.1 large takes beside its weights for 1024 x 1024 pixels in float32, as measured, rounded up."""
 
 
