@@ -50,8 +50,9 @@ def configuration(size: str, proposals: bool | None = None) -> PAMConfig:
     return replace(configurations[size], proposals=bool(proposals))
 
 
-def outline(config: PAMConfig) -> PAM:
+def outline(config: PAMConfig, seed: int = 0) -> PAM:
     """A PAM of these sizes whose weights take no memory yet. Its tokenizer is nano's, whose ids every size has."""
+    torch.manual_seed(seed)  # some buffers are drawn as they are made
     with parameters_on_meta():
         return PAM(config, load_tokenizer(NANO / TOKENIZER), version=f"random-{config.name}")
 
