@@ -127,8 +127,7 @@ class Writer:
         padded = [[[*ids, *[self.end] * (longest - len(ids))] for ids in row] for row in questions]
         slots = -(-(longest + options.max_new_tokens) // _SLOTS) * _SLOTS
         rows, hidden = self.transformer.start(prefix, torch.tensor(padded, device=device), lengths, slots)
-        last = (lengths - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
-        logits = self.transformer.logits(hidden.gather(2, last)[:, :, 0])
+        logits = self.transformer.logits(hidden)
         step = self._stepper.begin(rows)
         choose = _chooser(options, self.end, device)
         look_every = 1 if device.type == "cpu" else _LOOK_EVERY

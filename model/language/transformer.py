@@ -139,42 +139,34 @@ class Transformer:
         keys, values = self._empty(batch, length)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            q, keys[i], values[i] = (t.unflatten(0, (batch, length)).transpose(1, 2) for t in (q, k, v))
+            q, keys[i], values[i] = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (q, k, v))
+            causal = q.shape[2] == length  # the last tokens alone see everything
             attended = F.scaled_dot_product_attention(
-                q, keys[i], values[i], is_causal=True, enable_gqa=self._heads != self._kv
+                q, keys[i], values[i], is_causal=causal, enable_gqa=self._heads != self._kv
             )
-            return attended.transpose(1, 2).reshape(batch * length, -1)
+            return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 
         positions = torch.arange(length, device=embeds.device).repeat(batch)
-        hidden = self._run(embeds.flatten(0, 1), positions, attend)
-        return Prefix(keys, values, hidden.unflatten(0, (batch, length))[:, -1].clone())
+        last = torch.arange(1, batch + 1, device=embeds.device) * length - 1
+        return Prefix(keys, values, self._run(embeds.flatten(0, 1), positions, attend, last))
 
     def extend(self, prefix: Prefix, ids: Sequence[int]) -> Prefix:
         """The prefix with the same tokens added to each of its prompts."""
         tokens = torch.tensor(ids, device=prefix.keys.device).expand(len(prefix.hidden), 1, -1)
         rows, hidden = self.start(prefix, tokens, torch.full_like(tokens[:, :, 0], len(ids)), len(ids))
-        return Prefix(rows.keys, rows.values, hidden[:, 0, -1].clone())
+        return Prefix(rows.keys, rows.values, hidden[:, 0])
 
     def start(self, prefix: Prefix, tokens: Tensor, lengths: Tensor, slots: int) -> tuple[Rows, Tensor]:
         """Begin F rows after each prompt of a prefix.
 
         tokens:  int64 (B, F, T), padded at the right with any id.
-        lengths: int64 (B, F), how many of them count.
+        lengths: int64 (B, F), how many of them count; at least one.
         slots:   S, room for these tokens and all that will follow; at least T.
 
-        Returns the rows, and final states, float (B, F, T, hidden); those of padding mean nothing.
+        Returns the rows, and the final state of each one's last token, float (B, F, hidden).
         """
-        batch, count, length = tokens.shape
-        self._reserve(prefix.length + slots)
-        keys, values = self._empty(batch, prefix.length + count * slots)
-        keys[..., : prefix.length, :], values[..., : prefix.length, :] = prefix.keys, prefix.values
-        begins = torch.arange(count, device=tokens.device) * slots + prefix.length
-        slot = torch.arange(keys.shape[3], device=tokens.device) - begins[:, None]
-        slot = slot.masked_fill((slot < 0) | (slot >= slots), slots)
-        slot[:, : prefix.length] = -1
-        rows = Rows(keys, values, slot, begins, lengths.clone())
-        at = torch.arange(length, device=tokens.device).expand(batch, count, -1)
-        return rows, self._go_on(rows, tokens, at)
+        rows, at = self._begin(prefix, tokens, lengths, slots)
+        return rows, self._go_on(rows, tokens, at, lengths - 1)
 
     def step(self, rows: Rows, tokens: Tensor) -> Tensor:
         """Add one token, int64 (B, F), to each row; returns final states, float (B, F, hidden)."""
@@ -199,37 +191,68 @@ class Transformer:
             given = torch.tensor([[*t[:-1], *[0] * (length + 1 - len(t))] for t in tails], device=device)
             asked = torch.tensor([[*t[1:], *[-100] * (length + 1 - len(t))] for t in tails], device=device)
             used = torch.tensor([[len(t) - 1 for t in tails]], device=device)
-            _, hidden = self.start(prefix, given[None], used, length)
-            logits = self.logits(hidden[0]).float().flatten(0, 1)
+            rows, at = self._begin(prefix, given[None], used, length)
+            logits = self.logits(self._go_on(rows, given[None], at)[0]).float().flatten(0, 1)
             loss = F.cross_entropy(logits, asked.flatten(), ignore_index=-100, reduction="none")
             scores[torch.tensor(chunk, device=device)] -= loss.view(len(chunk), length).sum(1)
         return scores
 
-    def _go_on(self, rows: Rows, tokens: Tensor, at: Tensor) -> Tensor:
-        """Write tokens, int64 (B, F, T), into slots `at` of their rows; final states, float (B, F, T, hidden)."""
+    def _begin(self, prefix: Prefix, tokens: Tensor, lengths: Tensor, slots: int) -> tuple[Rows, Tensor]:
+        """Rows with room but nothing in it, and the slots of the tokens, int64 (B, F, T); see `start`."""
+        batch, count, length = tokens.shape
+        self._reserve(prefix.length + slots)
+        keys, values = self._empty(batch, prefix.length + count * slots)
+        keys[..., : prefix.length, :], values[..., : prefix.length, :] = prefix.keys, prefix.values
+        begins = torch.arange(count, device=tokens.device) * slots + prefix.length
+        slot = torch.arange(keys.shape[3], device=tokens.device) - begins[:, None]
+        slot = slot.masked_fill((slot < 0) | (slot >= slots), slots)
+        slot[:, : prefix.length] = -1
+        at = torch.arange(length, device=tokens.device).expand(batch, count, -1)
+        return Rows(keys, values, slot, begins, lengths.clone()), at
+
+    def _go_on(self, rows: Rows, tokens: Tensor, at: Tensor, last: Tensor | None = None) -> Tensor:
+        """Write tokens, int64 (B, F, T), into slots `at` of their rows.
+
+        Returns final states, float (B, F, T, hidden), or (B, F, hidden) of the tokens whose numbers `last` (B, F) has.
+        """
         batch, count, length = at.shape
-        places = rows.keys.shape[3]
-        # Padding stands behind a row's tokens, in slots that they do not see.
-        unseen = rows.slots[:, None] > at[..., None]
-        mask = torch.zeros(unseen.shape, dtype=rows.keys.dtype, device=at.device).masked_fill_(unseen, -torch.inf)
         group = self._heads // self._kv
-        mask = mask.view(batch, 1, count * length, 1, places).expand(-1, self._kv, -1, group, -1)
-        mask = mask.reshape(batch * self._kv, -1, places)
+        masks = {at.numel(): self._mask(rows, at)}
+        kept = None
+        if last is not None:
+            kept = (torch.arange(batch * count, device=at.device) * length + last.flatten()).contiguous()
+            masks[len(kept)] = self._mask(rows, last[:, :, None])
         place = (rows.begins[:, None] + at).view(batch, 1, -1, 1).expand(-1, self._kv, -1, self._width)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys = rows.keys[i].scatter_(2, place, k.view(batch, -1, self._kv, self._width).transpose(1, 2))
             values = rows.values[i].scatter_(2, place, v.view(batch, -1, self._kv, self._width).transpose(1, 2))
+            asked, mask = len(q), masks[len(q)]
             q = q.view(batch, -1, self._kv, group, self._width).transpose(1, 2).reshape(len(mask), -1, self._width)
             scores = torch.baddbmm(mask, q, keys.flatten(0, 1).transpose(1, 2), alpha=self._scale)
             attended = scores.softmax(-1, dtype=torch.float32).to(q.dtype).bmm(values.flatten(0, 1))
-            return attended.view(batch, self._kv, -1, group * self._width).transpose(1, 2).reshape(len(k), -1)
+            return attended.view(batch, self._kv, -1, group * self._width).transpose(1, 2).reshape(asked, -1)
 
-        positions = rows.prefix_length + at.flatten()
-        return self._run(self.embed(tokens.flatten()), positions, attend).view(batch, count, length, -1)
+        hidden = self._run(self.embed(tokens.flatten()), rows.prefix_length + at.flatten(), attend, kept)
+        return hidden.view(*(at.shape if last is None else last.shape), -1)
 
-    def _run(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """All layers over embeddings (N, hidden) of tokens at absolute positions (N,); final states, same shape."""
+    def _mask(self, rows: Rows, at: Tensor) -> Tensor:
+        """What tokens in slots `at` (B, F, T) add to their scores, float (B*KV, F*T*G, L): nothing, or minus infinity.
+
+        They see the prefix and their own row up to themselves. Padding stands behind a row's tokens, so they do not see
+        it.
+        """
+        seen_by = torch.zeros(*at.shape, rows.slots.shape[1], dtype=rows.keys.dtype, device=at.device)
+        seen_by.masked_fill_(rows.slots[:, None] > at[..., None], -torch.inf)
+        one = seen_by.view(len(at), 1, -1, 1, seen_by.shape[-1])
+        return one.expand(-1, self._kv, -1, self._heads // self._kv, -1).flatten(2, 3).flatten(0, 1)
+
+    def _run(self, x: Tensor, positions: Tensor, attend: Attend, kept: Tensor | None = None) -> Tensor:
+        """All layers over embeddings (N, hidden) of tokens at absolute positions (N,).
+
+        Returns final states, (N, hidden), or those of the tokens with the numbers `kept`: the last layer has no other
+        use for the rest than their keys and values.
+        """
         # Rotary position embedding, arXiv 2104.09864.
         cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
         shape = x.shape[-1:]
@@ -238,9 +261,11 @@ class Transformer:
             qk, v = qkv.view(len(x), -1, self._width).split((self._heads + self._kv, self._kv), dim=1)
             qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)
             q, k = qk.split((self._heads, self._kv), dim=1)
+            if kept is not None and i == len(self._layers) - 1:
+                x, q = x[kept], q[kept]
             x = torch.addmm(x, attend(i, q, k, v), layer.output.t())
             gate, up = F.linear(F.rms_norm(x, shape, layer.mlp_norm, self._eps), layer.gate_up).chunk(2, dim=-1)
-            x = torch.addmm(x, F.silu(gate) * up, layer.down.t())
+            x = torch.addmm(x, F.silu(gate).mul_(up), layer.down.t())
         return F.rms_norm(x, shape, self._norm, self._eps)
 
     def _reserve(self, positions: int) -> None:
