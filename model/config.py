@@ -4,33 +4,101 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.errors import CheckpointError
 
-LANGUAGE_KEYS = (
-    "attention_dropout",
-    "bos_token_id",
-    "eos_token_id",
-    "hidden_act",
-    "hidden_size",
-    "initializer_range",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "rms_norm_eps",
-    "rope_theta",
-    "tie_word_embeddings",
-    "vocab_size",
-)
+MAX_WIDTH, MAX_LAYERS, MAX_VOCABULARY = 1 << 15, 256, 1 << 20
+"""Above any PAM to come; a layer of an absurd size would be allocated before its weights are seen to differ."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a field of an untrusted configuration must be: in words, and as a test."""
+
+    says: str
+    holds: Callable[[Any], bool]
+
+
+def _whole(low: int, high: int) -> Field:
+    # bool is a kind of int.
+    return Field(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
+
+
+def _number(low: float, high: float) -> Field:
+    return Field(
+        f"a number above {low:g}, up to {high:g}", lambda value: type(value) in (int, float) and low < value <= high
+    )
+
+
+def _token(value: Any) -> bool:
+    return value is None or (type(value) is int and 0 <= value < MAX_VOCABULARY)
+
+
+WIDTH, LAYERS, FLAG = _whole(1, MAX_WIDTH), _whole(1, MAX_LAYERS), Field("true or false", lambda v: type(v) is bool)
+
+REQUIRED = {
+    "hidden_size": WIDTH,
+    "intermediate_size": WIDTH,
+    "num_attention_heads": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_key_value_heads": WIDTH,
+    "rms_norm_eps": _number(0, 1),
+    "rope_theta": _number(0, 1e12),
+    "vocab_size": _whole(1, MAX_VOCABULARY),
+}
+"""What a language model must be told: transformers would choose it silently, and no tensor's shape would contradict."""
+
+LANGUAGE_FIELDS = REQUIRED | {
+    "attention_dropout": Field("a number from 0 to 1", lambda v: type(v) in (int, float) and 0 <= v <= 1),
+    "bos_token_id": Field("a token id or null", _token),
+    "eos_token_id": Field(
+        "a token id, a list of them or null", lambda v: all(map(_token, v)) if isinstance(v, list) else _token(v)
+    ),
+    "hidden_act": Field("'silu', which the language side is written for", lambda v: v == "silu"),
+    "initializer_range": _number(0, 1),
+    "max_position_embeddings": _whole(1, 1 << 24),
+    "tie_word_embeddings": FLAG,
+}
 """What a checkpoint may say of its language model; transformers takes much else, down to code to fetch."""
 
+PERCEIVER_FIELDS = {"depth": LAYERS, "heads": WIDTH, "mlp": WIDTH, "semantic_tokens": _whole(1, 1024)}
+
+PAM_FIELDS = {
+    "name": Field(
+        "1 to 64 letters, digits, and . _ -",
+        lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w.-]{1,64}", v, re.ASCII)),
+    ),
+    "sam": Field("an object", lambda v: isinstance(v, dict)),
+    "perceiver": Field("an object", lambda v: isinstance(v, dict)),
+    "language": Field("an object", lambda v: isinstance(v, dict)),
+    "proposals": FLAG,
+    "label_temperature": _number(0, 1e6),
+}
+
 SAM_BASE = re.compile(r"sam2\.1_hiera_(t|s|b\+|l)")
-SAM_OVERRIDE = re.compile(r"\+{0,2}model(\.[a-z]\w*)+=[\w.\-,\[\]]*")
-"""Numbers, lists and names for keys without a leading underscore: Hydra calls what stands under `_target_`."""
+SAM_OVERRIDE = re.compile(
+    r"\+{0,2}model\.(?:image_size"
+    r"|image_encoder\.trunk\.(?:embed_dim|num_heads|stages|global_att_blocks|window_spec"
+    r"|window_pos_embed_bkg_spatial_size)"
+    r"|image_encoder\.neck\.(?:position_encoding\.num_pos_feats|d_model|backbone_channel_list)"
+    r"|memory_attention\.(?:d_model|num_layers|layer\.d_model|layer\.dim_feedforward)"
+    r"|memory_attention\.layer\.(?:self|cross)_attention\.(?:embedding_dim|feat_sizes|kv_in_dim)"
+    r"|memory_encoder\.(?:out_dim|in_dim|position_encoding\.num_pos_feats|mask_downsampler\.embed_dim|fuser\.layer\.dim)"
+    r")=(?:\d{1,4}|\[\d{1,4}(?:,\d{1,4})*\])"
+)
+"""Sizes alone: Hydra calls what stands under `_target_`, and sam2 unpickles the file that `weights_path` names."""
+
+SAM_FIELDS = {
+    "base": Field("one of SAM 2.1's configurations", lambda v: isinstance(v, str) and bool(SAM_BASE.fullmatch(v))),
+    "overrides": Field(
+        "a list of SAM 2.1's sizes",
+        lambda v: isinstance(v, list | tuple) and all(isinstance(t, str) and SAM_OVERRIDE.fullmatch(t) for t in v),
+    ),
+    "decoder_mlp": WIDTH,
+}
 
 
 @dataclass(frozen=True)
@@ -87,28 +155,45 @@ class PAMConfig:
     def from_dict(cls, data: dict[str, Any]) -> PAMConfig:
         """Read what stands under "model" in a config.json.
 
-        Raises CheckpointError when a key is missing, unknown or of the wrong type.
+        Raises CheckpointError when a key is missing, unknown, or has a value that no PAM could have.
         """
         try:
             data = dict(data["model"])
-            sam = dict(data["sam"])
-            _check_trust(sam, data["language"])
+            check_fields("model", data, PAM_FIELDS, ("name", "sam", "perceiver", "language"))
+            sam, perceiver, language = data["sam"], data["perceiver"], data["language"]
+            check_fields("sam", sam, SAM_FIELDS, ("base", "overrides"))
+            check_fields("perceiver", perceiver, PERCEIVER_FIELDS, ())
+            check_language(language)
             return cls(
                 **{
                     **data,
                     "sam": SamConfig(**{**sam, "overrides": tuple(sam["overrides"])}),
-                    "perceiver": PerceiverConfig(**data["perceiver"]),
-                    "language": dict(data["language"]),
+                    "perceiver": PerceiverConfig(**perceiver),
+                    "language": dict(language),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint's configuration cannot be read: {error}") from error
 
 
-def _check_trust(sam: dict[str, Any], language: dict[str, Any]) -> None:
-    """Raise ValueError where a configuration would have sam2 or transformers do more than choose sizes."""
-    for text, form in [(sam["base"], SAM_BASE), *((text, SAM_OVERRIDE) for text in sam["overrides"])]:
-        if not form.fullmatch(text):
-            raise ValueError(f"{text!r} is no setting of SAM 2.1 that a checkpoint may have")
-    if strangers := sorted(set(language) - set(LANGUAGE_KEYS)):
-        raise ValueError(f"{strangers[0]!r} is no size of a language model")
+def check_fields(what: str, data: dict[str, Any], fields: dict[str, Field], required: Iterable[str]) -> None:
+    """Raise ValueError unless a part of an untrusted configuration has what it must, and nothing unknown or absurd."""
+    for key in required:
+        if key not in data:
+            raise ValueError(f"{what} lacks {key}")
+    for key, value in data.items():
+        if key not in fields:
+            raise ValueError(f"{key!r} is no field of {what}")
+        if not fields[key].holds(value):
+            raise ValueError(f"{key} is {value!r}: it must be {fields[key].says}")
+
+
+def check_language(language: dict[str, Any]) -> None:
+    """Raise ValueError for sizes that no language model of a PAM has, or that lack what transformers would guess."""
+    check_fields("language", language, LANGUAGE_FIELDS, REQUIRED)
+    heads, shared = language["num_attention_heads"], language["num_key_value_heads"]
+    if language["hidden_size"] % heads or heads % shared:
+        raise ValueError(
+            f"hidden_size {language['hidden_size']}, num_attention_heads {heads} and num_key_value_heads {shared} "
+            "must each be a multiple of the next"
+        )

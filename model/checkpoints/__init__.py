@@ -4,7 +4,8 @@ from model.checkpoints.files import CONFIG, TOKENIZER, WEIGHTS
 from model.checkpoints.inspection import Part, Verdict, convert, fingerprint, parts, verify
 from model.checkpoints.loading import DTYPES, load, save
 from model.checkpoints.official import PREFIXES, from_official, to_official
-from model.checkpoints.reading import NANO, Checkpoint, load_tokenizer, read
+from model.checkpoints.reading import NANO, Checkpoint, read
+from model.checkpoints.tokenizer import load_tokenizer
 
 __all__ = [
     "CONFIG",

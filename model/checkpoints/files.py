@@ -16,7 +16,11 @@ INDEX = ".index.json"
 WEIGHT_FILES = (WEIGHTS, WEIGHTS + INDEX, "pytorch_model.bin", "pytorch_model.bin" + INDEX)
 """Where weights may stand, the first of these that is there (the order of transformers)."""
 SHARD = re.compile(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)")
-TOKENIZER_FILES = (TOKENIZER, "vocab.json", "merges.txt")
+VOCABULARY, MERGES, ADDED, TOKENIZER_CONFIG = "vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"
+PARTS = (VOCABULARY, MERGES, ADDED, TOKENIZER_CONFIG)
+"""What stands in for tokenizer.json where a tokenizer was saved by transformers' slower classes, as LLaVA's training
+does; Qwen's special tokens are in the latter two alone."""
+TOKENIZER_FILES = (TOKENIZER, *PARTS)
 SAM = re.compile(r"sam2\.1_hiera_(tiny|small|base_plus|large)\.pt")
 """SAM 2.1's own checkpoints, under the names they are published with."""
 

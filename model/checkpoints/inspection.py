@@ -17,7 +17,7 @@ from torch import Tensor
 from model.checkpoints import native
 from model.checkpoints.files import CONFIG, TOKENIZER, WEIGHTS
 from model.checkpoints.hashing import Fingerprint
-from model.checkpoints.loading import HASHERS, build, misfits
+from model.checkpoints.loading import HASHERS, build, check_fit, misfits, tokenizer_misfits
 from model.checkpoints.reading import Checkpoint
 from model.checkpoints.tensors import windows
 from model.errors import CheckpointError
@@ -71,9 +71,10 @@ def fingerprint(checkpoint: Checkpoint, on_bytes: OnBytes) -> str:
 
 
 def verify(checkpoint: Checkpoint, on_bytes: OnBytes) -> Verdict:
-    """Hold a checkpoint against the model of its configuration, its values against NaN and infinity, and its hashes
-    against those that it came with, if it came with any."""
-    problems = misfits(checkpoint, build(checkpoint))
+    """Hold a checkpoint against the model of its configuration: tensors, tokenizer, values (NaN and infinity), and its
+    hashes against those that it came with, if it came with any."""
+    pam = build(checkpoint)
+    problems = tokenizer_misfits(checkpoint, pam) + misfits(checkpoint, pam)
 
     def finite(name: str, tensor: Tensor) -> str | None:
         if bool(torch.isfinite(tensor).all()):
@@ -103,8 +104,7 @@ def convert(checkpoint: Checkpoint, out: Path, dtype: torch.dtype, replace: bool
     """
     _check_free(out, replace)
     pam = build(checkpoint)
-    if problems := misfits(checkpoint, pam):
-        raise CheckpointError(problems[0])
+    check_fit(checkpoint, pam)
     needed = sum(entry.elements for entry in checkpoint.tensors.values()) * dtype.itemsize
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if (free := shutil.disk_usage(parent).free) < needed:

@@ -17,6 +17,7 @@ from model.checkpoints import native, official
 from model.checkpoints.hashing import Fingerprint
 from model.checkpoints.reading import Checkpoint, read
 from model.checkpoints.tensors import windows
+from model.checkpoints.tokenizer import tokenizer_file, unfit
 from model.errors import CheckpointError
 from model.pam import PAM
 
@@ -46,9 +47,7 @@ def load(source: str | Path = "nano", device: str = "cpu", dtype: str = "auto", 
     check_device(device)
     checkpoint = read(source)
     pam = build(checkpoint)
-    if problems := misfits(checkpoint, pam):
-        more = f" ({len(problems)} such tensors in all)" if len(problems) > 1 else ""
-        raise CheckpointError(problems[0] + more)
+    check_fit(checkpoint, pam)
     return fill(pam, checkpoint, device, choose_dtype(dtype, device, checkpoint))
 
 
@@ -101,6 +100,20 @@ def parameters_on_meta() -> Iterator[None]:
             yield
         finally:
             nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def check_fit(checkpoint: Checkpoint, pam: PAM) -> None:
+    """Raise CheckpointError unless a checkpoint's tokenizer and tensors fit its model."""
+    for problem in tokenizer_misfits(checkpoint, pam):
+        raise CheckpointError(problem)
+    if problems := misfits(checkpoint, pam):
+        more = f" ({len(problems)} such tensors in all)" if len(problems) > 1 else ""
+        raise CheckpointError(problems[0] + more)
+
+
+def tokenizer_misfits(checkpoint: Checkpoint, pam: PAM) -> list[str]:
+    """What is wrong with a checkpoint's tokenizer for its model; empty if nothing."""
+    return unfit(pam.tokenizer, pam.language.config.vocab_size, tokenizer_file(checkpoint.folder))
 
 
 def misfits(checkpoint: Checkpoint, pam: PAM) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 
 from model.checkpoints.files import Files
 from model.checkpoints.tensors import Entry, entries, values
-from model.config import LANGUAGE_KEYS, PAMConfig, SamConfig
+from model.config import LANGUAGE_FIELDS, PAMConfig, SamConfig, check_language
 from model.errors import CheckpointError
 
 Fetch = Callable[[str], Path]
@@ -146,12 +146,44 @@ def to_config(found: Files, config: Mapping[str, Any], tower: str, tied: bool, v
     """The sizes of a published checkpoint.
 
     The official loader changes the number of the embedding's rows after it has read them from its configuration, so
-    the tensor counts. Raises CheckpointError where the configuration is none of PAM.
+    the tensor counts. Raises CheckpointError where the configuration is none of PAM, or asks for what PAM does not do.
     """
-    language = {key: config[key] for key in LANGUAGE_KEYS if key in config}
-    width = language.get("hidden_size")
-    if not isinstance(width, int) or "num_hidden_layers" not in language:
-        raise CheckpointError(f"{found.config} is no configuration of a PAM: it lacks hidden_size or num_hidden_layers")
-    language |= {"vocab_size": vocabulary, "tie_word_embeddings": tied}
+    language = {key: config[key] for key in LANGUAGE_FIELDS if config.get(key) is not None}
+    if missing := [key for key in ("hidden_size", "num_hidden_layers") if key not in language]:
+        raise CheckpointError(f"{found.config} is no configuration of a PAM: it lacks {' and '.join(missing)}")
+    try:
+        language |= {"rope_theta": _rope_theta(config), "vocab_size": vocabulary, "tie_word_embeddings": tied}
+        _check_attention(config)
+        check_language(language)
+    except ValueError as error:
+        raise CheckpointError(f"{found.config}: {error}") from error
+    width = language["hidden_size"]
     name = KNOWN_SIZES.get(width, f"{width}x{language['num_hidden_layers']}")
     return PAMConfig(name, SamConfig(tower), language=language)
+
+
+def _rope_theta(config: Mapping[str, Any]) -> Any:
+    """The base of the rotary positions, which transformers 5 saves under `rope_parameters`, earlier ones by itself.
+
+    Raises ValueError where it stands nowhere, twice, or the positions are scaled.
+    """
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = config.get(key) or {}
+        if not isinstance(rope, dict):
+            raise ValueError(f"{key} is {rope!r}: it must be an object")
+        plain = {"rope_theta": rope.get("rope_theta"), "rope_type": "default", "type": "default"}
+        if any(name not in plain or value != plain[name] for name, value in rope.items()):
+            raise ValueError(f"{key} is {rope!r}: PAM's rotary positions are not scaled")
+    said = [theta for theta in (config.get("rope_theta"), (config.get("rope_parameters") or {}).get("rope_theta"))]
+    said = [theta for theta in said if theta is not None]
+    if not said or any(theta != said[0] for theta in said):
+        raise ValueError(f"rope_theta is {' and '.join(map(repr, said)) or 'missing'}: it must be said, and once")
+    return said[0]
+
+
+def _check_attention(config: Mapping[str, Any]) -> None:
+    if config.get("use_sliding_window"):
+        raise ValueError("use_sliding_window is set: PAM's language model attends to everything before a token")
+    layers = config.get("layer_types") or []
+    if not isinstance(layers, list) or any(kind != "full_attention" for kind in layers):
+        raise ValueError(f"layer_types is {layers!r}: PAM's language model has full_attention alone")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers import PreTrainedTokenizerBase
 
 from model.checkpoints import files, hub, official
-from model.checkpoints.files import TOKENIZER, Files
+from model.checkpoints.files import Files
 from model.checkpoints.tensors import Entry, entries
+from model.checkpoints.tokenizer import read_tokenizer
 from model.config import PAMConfig
 from model.errors import CheckpointError
 
@@ -50,15 +52,7 @@ class Checkpoint:
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer. Raises CheckpointError."""
-        if (self.folder / TOKENIZER).is_file():
-            return load_tokenizer(self.folder / TOKENIZER)
-        vocabulary, merges = self.folder / "vocab.json", self.folder / "merges.txt"
-        if not (vocabulary.is_file() and merges.is_file()):
-            raise CheckpointError(f"{self.folder} is no checkpoint: it has no {TOKENIZER}")
-        try:
-            return Qwen2Tokenizer(str(vocabulary), str(merges), eos_token="<|im_end|>", pad_token="<|endoftext|>")
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise CheckpointError(f"{vocabulary} or {merges} is damaged: {error}") from error
+        return read_tokenizer(self.folder)
 
 
 def read(source: str | Path) -> Checkpoint:
@@ -85,24 +79,36 @@ def read(source: str | Path) -> Checkpoint:
         raise CheckpointError(f"{found.config} is no configuration: it holds no object")
     tensors = _tensors(found)
     if "model" in data:
-        config = PAMConfig.from_dict(data)
+        try:
+            config = PAMConfig.from_dict(data)
+        except CheckpointError as error:
+            raise CheckpointError(f"{found.config}: {error}") from error
         tensors, _ = official.with_head(tensors, bool(config.language.get("tie_word_embeddings")))
     else:
         config, tensors = _official(found, data, tensors, fetch_sam)
     _check_sizes(found.config, config, tensors)
     recorded = data.get("fingerprint")
+    if recorded is not None and not (isinstance(recorded, str) and re.fullmatch("[0-9a-f]{64}", recorded)):
+        raise CheckpointError(f"{found.config}: fingerprint is {recorded!r}: it must be 64 hex digits")
     return Checkpoint(str(source), found.folder, "model" in data, config, tensors, recorded)
 
 
 def _official(
     found: Files, data: Mapping[str, Any], theirs: dict[str, Entry], fetch_sam: official.Fetch | None
 ) -> tuple[PAMConfig, dict[str, Entry]]:
-    tensors, tied = official.with_head(official.renamed(theirs), bool(data.get("tie_word_embeddings")))
+    tensors, tied = official.with_head(official.renamed(theirs), _tied(found, data))
     tensors, tower = official.with_sam(found, tensors, data, fetch_sam)
     embedding = tensors.get(official.EMBEDDING)
     if embedding is None or len(embedding.shape) != 2:
         raise CheckpointError(f"{found.weights[0]}: tensor 'model.embed_tokens.weight' is missing or no table")
     return official.to_config(found, data, tower, tied, embedding.shape[0]), tensors
+
+
+def _tied(found: Files, data: Mapping[str, Any]) -> bool:
+    tied = data.get("tie_word_embeddings", False)
+    if not isinstance(tied, bool):
+        raise CheckpointError(f"{found.config}: tie_word_embeddings is {tied!r}: it must be true or false")
+    return tied
 
 
 def _tensors(found: Files) -> dict[str, Entry]:
@@ -132,11 +138,3 @@ def _check_sizes(path: Path, config: PAMConfig, tensors: Mapping[str, Entry]) ->
         raise CheckpointError(
             f"{embedding.file}: tensor {embedding.key!r} is {embedding.shape}, {path} says it is {shape}"
         )
-
-
-def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
-    """A tokenizer from its JSON file. Raises CheckpointError."""
-    try:
-        return PreTrainedTokenizerFast(tokenizer_file=str(path), pad_token="<|endoftext|>", eos_token="<|im_end|>")
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise CheckpointError(f"{path} is damaged: {error}") from error

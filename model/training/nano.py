@@ -66,6 +66,8 @@ def nano_config(vocabulary: int) -> PAMConfig:
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 1024,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 10000.0,
             "tie_word_embeddings": True,
         },
         proposals=True,

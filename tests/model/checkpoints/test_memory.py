@@ -22,6 +22,8 @@ LANGUAGE = {
     "num_hidden_layers": 12,
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1e6,
     "vocab_size": 20000,
     "tie_word_embeddings": True,
 }

@@ -151,16 +151,6 @@ def test_a_device_that_is_not_there(device: str, whole: Path):
         model.load(whole, device=device)
 
 
-def test_a_tokenizer_in_the_older_files(folder: Path, weights: dict[str, Tensor]):
-    """vocab.json and merges.txt in place of tokenizer.json."""
-    parts = json.loads((folder / TOKENIZER).read_text())["model"]
-    (folder / TOKENIZER).unlink()
-    (folder / "vocab.json").write_text(json.dumps(parts["vocab"]))
-    (folder / "merges.txt").write_text("\n".join(" ".join(pair) for pair in parts["merges"]))
-    tokenizer = model.load(folder).tokenizer
-    assert tokenizer.decode(tokenizer.encode("a red ball", add_special_tokens=False)) == "a red ball"
-
-
 def cut(name: str) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         data = (folder / name).read_bytes()
@@ -236,11 +226,28 @@ LAYER = "model.layers.1.mlp.up_proj.weight"
             r"'model.embed_tokens.weight' is \(692, 64\), the head 'lm_head.weight' is \(9, 64\)",
         ),
         (configure(num_hidden_layers=3), "config.json says num_hidden_layers is 3, its weights have 2"),
-        (configure(num_hidden_layers="many"), "says num_hidden_layers is many, its weights have 2"),
+        (configure(num_hidden_layers="many"), "config.json: num_hidden_layers is 'many': it must be a whole number"),
+        (configure(num_hidden_layers=True), "num_hidden_layers is True: it must be a whole number"),
+        (configure(intermediate_size=1 << 40), "intermediate_size is 1099511627776: it must be a whole number from 1"),
+        (configure(rms_norm_eps="1e-6"), "rms_norm_eps is '1e-6': it must be a number"),
+        (configure(rms_norm_eps=None), "language lacks rms_norm_eps"),
+        (configure(num_attention_heads=None), "language lacks num_attention_heads"),
+        (configure(tie_word_embeddings="false"), "tie_word_embeddings is 'false': it must be true or false"),
+        (configure(eos_token_id=["a"]), r"eos_token_id is \['a'\]: it must be a token id"),
+        (configure(hidden_act="gelu"), "hidden_act is 'gelu': it must be 'silu'"),
+        (configure(rope_theta=None), "rope_theta is missing"),
+        (configure(rope_theta="1e6"), "rope_theta is '1e6': it must be a number"),
+        (configure(rope_parameters={"rope_theta": 1e4}), "rope_theta is 1000000.0 and 10000.0: it must be said, and"),
+        (configure(rope_parameters={"rope_theta": 1e6, "rope_type": "yarn"}), "rotary positions are not scaled"),
+        (configure(rope_parameters=7), "rope_parameters is 7: it must be an object"),
+        (configure(rope_scaling={"type": "linear", "factor": 2.0}), "rope_scaling is .*positions are not scaled"),
+        (configure(use_sliding_window=True), "use_sliding_window is set"),
+        (configure(layer_types=["full_attention", "sliding_attention"]), "layer_types is .*full_attention alone"),
         (configure(hidden_size=32), r"embed_tokens.weight' is \(692, 64\), .*config.json says it is \(692, 32\)"),
         (configure(intermediate_size=64), r"down_proj.weight' is \(64, 128\), 64x2 needs \(64, 64\) \(6 such"),
         (configure(num_key_value_heads=4), r"k_proj.bias' is \(32,\), 64x2 needs \(64,\)"),
-        (configure(num_attention_heads=0), "no model can be built from its sizes"),
+        (configure(num_attention_heads=0), "num_attention_heads is 0: it must be a whole number from 1"),
+        (configure(num_attention_heads=5), "must each be a multiple of the next"),
         (configure(hidden_size=None), "no configuration of a PAM: it lacks hidden_size"),
         (lambda folder: (folder / CONFIG).unlink(), "is no checkpoint: it has no config.json"),
         (lambda folder: (folder / TOKENIZER).unlink(), "is no checkpoint: it has no tokenizer.json"),
@@ -322,24 +329,61 @@ class Code:
 
 
 @pytest.mark.parametrize(
-    ("part", "key", "value", "says"),
+    ("part", "key", "value"),
     [
-        ("sam", "overrides", ["++model._target_=os.system"], "'.*_target_=os.system' is no setting of SAM 2.1"),
-        ("sam", "overrides", ["+model.x={_target_: os.getcwd}"], "is no setting of SAM 2.1"),
-        ("sam", "overrides", ["+model.x=${oc.env:HOME}"], "is no setting of SAM 2.1"),
-        ("sam", "overrides", ["hydra.run.dir=/tmp"], "is no setting of SAM 2.1"),
-        ("sam", "base", "../../secret", "'../../secret' is no setting of SAM 2.1"),
-        ("language", "attn_implementation", "org/kernel", "'attn_implementation' is no size of a language model"),
+        ("sam", "overrides", ["++model._target_=os.system"]),
+        ("sam", "overrides", ["+model.x={_target_: os.getcwd}"]),
+        ("sam", "overrides", ["+model.x=${oc.env:HOME}"]),
+        ("sam", "overrides", ["hydra.run.dir=/tmp"]),
+        ("sam", "overrides", ["+model.image_encoder.trunk.weights_path=weights.pt"]),
+        ("sam", "overrides", ["model.compile_image_encoder=true"]),
+        ("sam", "overrides", ["model.image_size=99999"]),
+        ("sam", "overrides", "model.image_size=256"),
+        ("sam", "overrides", [5]),
+        ("sam", "base", "../../secret"),
+        ("sam", "base", ["sam2.1_hiera_t"]),
+        ("sam", "decoder_mlp", "384"),
+        ("perceiver", "depth", 10**9),
+        ("perceiver", "colour", 1),
+        ("language", "attn_implementation", "org/kernel"),
+        ("language", "hidden_act", "gelu"),
+        ("language", "rope_theta", True),
+        (None, "proposals", "no"),
+        (None, "name", "nano\nX-Header: 1"),
+        (None, "name", "n" * 65),
+        (None, "name", ""),
+        (None, "language", [["rope_theta", 1e4]]),
     ],
 )
-def test_a_configuration_runs_no_code(part: str, key: str, value: object, says: str, tmp_path: Path):
-    """Hydra would call, and transformers fetch, what a checkpoint's configuration names."""
+def test_a_configuration_runs_no_code(part: str | None, key: str, value: object, tmp_path: Path):
+    """Hydra would call, sam2 unpickle, and transformers fetch, what a checkpoint's configuration names; and a value of
+    another type, or an absurd size, goes no further than the configuration, in whose message it stands."""
     folder = Path(shutil.copytree(model.checkpoints.NANO, tmp_path / "nano"))
     config = json.loads((folder / CONFIG).read_text())
-    config["model"][part][key] = value
+    (config["model"][part] if part else config["model"])[key] = value
     (folder / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=says):
-        model.load(folder)
+    with pytest.raises(CheckpointError, match=f"config.json: .*configuration cannot be read: .*{key}"):
+        read(folder)
+
+
+@pytest.mark.parametrize("key", ["rope_theta", "rms_norm_eps", "num_attention_heads"])
+def test_a_configuration_that_leaves_something_out(key: str, tmp_path: Path):
+    """Transformers would choose it silently, and no tensor's shape would contradict."""
+    folder = Path(shutil.copytree(model.checkpoints.NANO, tmp_path / "nano"))
+    config = json.loads((folder / CONFIG).read_text())
+    del config["model"]["language"][key]
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=f"language lacks {key}"):
+        read(folder)
+
+
+def test_rotary_positions_as_transformers_5_saves_them(folder: Path, whole: Path):
+    """Under `rope_parameters`: the same model as with `rope_theta` by itself, and the library is told."""
+    configure(rope_theta=None, rope_parameters={"rope_theta": 1e6, "rope_type": "default"})(folder)
+    pam, plain = model.load(folder), model.load(whole)
+    assert pam.config == plain.config
+    assert pam.language.config.rope_parameters["rope_theta"] == 1e6
+    assert torch.equal(pam.language.model.rotary_emb.inv_freq, plain.language.model.rotary_emb.inv_freq)
 
 
 def test_several_in_one_folder(whole: Path, tmp_path: Path):
