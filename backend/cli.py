@@ -111,7 +111,8 @@ def predict(
     listed = None if labels is None else [label.strip() for label in labels.split(",")]
     if listed is not None:
         check_labels(listed)
-    questions = [fields.ask(text) for text in ask]
+    for text in ask:
+        fields.ask(text)  # what cannot be asked is said before the model is loaded
     image = pictures.decode(photo.read_bytes(), settings.max_image_pixels)
     prompt.check(*image.shape[:2])
     pam = model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)
@@ -122,7 +123,7 @@ def predict(
         found.mask, found.score, found.object_score, pam.describe(found, listed, options), pam.version
     )
     seconds = time.monotonic() - began
-    answers = pam.ask(found, questions, options.decoding) if questions else []
+    answers = pam.ask(found, ask, options.decoding)
     if save:
         overlay.draw(image, prompt, region).save(save)
     said = {

@@ -49,7 +49,7 @@ def labels(word: WordField) -> Mapping[str, tuple[str, ...]]:
     named: dict[str, tuple[str, ...]] = {}
     for depth in range(max((len(option) for option, _ in left), default=0)):
         names = [" ".join((*option[-1 - depth : -1], name)) for option, name in left]
-        count = Counter(names)
+        count = Counter([*names, *named])
         named |= {name: option for name, (option, _) in zip(names, left, strict=True) if count[name] == 1}
         left = [pair for name, pair in zip(names, left, strict=True) if count[name] > 1]
     for option, name in left:

@@ -100,7 +100,7 @@ class Engine:
         began = time.monotonic()
         try:
             pam = self._load()
-            pam.warm_up()  # the first click should not wait for what happens only once
+            pam.warm_up(self._options)  # the first click should not wait for what happens only once
             self._pam = pam
         except Exception as error:
             # Whatever it is, this thread is the only one that knows: `/health` and `/predict` must be able to say so.

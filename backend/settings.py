@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     threads: int = Field(1, ge=1, description="CPU threads of the model. More can be slower on a busy machine.")
     language: Literal["en", "zh"] = Field("en", description="Of the words: `en` or `zh`. Nano speaks English only.")
     caption: Literal["brief", "detailed"] = Field("brief", description="Style of captions: `brief` or `detailed`.")
-    max_new_tokens: int = Field(256, ge=1, le=4096, description="Longest answer, in tokens.")
+    max_new_tokens: int = Field(512, ge=1, le=4096, description="Longest answer, in tokens.")
     temperature: float = Field(
         0.0, ge=0, le=10, description="Of the words: 0 always says the likeliest, more is more varied."
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from model import sam as sam2
 from model import video
 from model.errors import ImageError, TrackError
-from model.language import GREEDY, DecodingOptions, Question, Utterance, prompt_ids
+from model.language import GREEDY, DecodingOptions, Question, Utterance
 from model.pam import PAM
 from model.perceiver import FULL, QUARTER
 from model.prompt import Prompt
@@ -65,10 +65,8 @@ def perceive_clip(pam: PAM, frames: Collection[np.ndarray], prompt: Prompt) -> C
 def ask_clip(
     pam: PAM, clip: Clip, questions: Sequence[Question | str], decoding: DecodingOptions = GREEDY
 ) -> list[Utterance]:
-    """Answer questions about a clip in one batch: `fields.video_question`, or those about a region."""
-    asked = [Question(question) if isinstance(question, str) else question for question in questions]
-    ids = [prompt_ids(pam.tokenizer, question)[1] for question in asked]
-    return pam.writer.write(pam.read(clip.visual[None]), [ids], decoding)[0]
+    """Answer questions about a clip in one batch: `fields.video_question`, those about a region, or one's own."""
+    return pam.answer(clip.visual[None], questions, decoding)
 
 
 def choose_frames(count: int) -> tuple[int, ...]:

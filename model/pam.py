@@ -20,7 +20,7 @@ from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utt
 from model.perceiver import FULL, SemanticPerceiver
 from model.prompt import Box, Prompt
 from model.region import Candidate, Region, Words
-from model.segmentation import EncodedImage, Segmentation, decoded_candidates
+from model.segmentation import DecodedCandidates, EncodedImage, Segmentation
 from model.speaker import PLAIN, Speaker, WordOptions
 from model.vocabulary import Ranking
 
@@ -146,9 +146,22 @@ class PAM(nn.Module):
         questions: Sequence[Question | str],
         decoding: DecodingOptions = GREEDY,
     ) -> list[Utterance]:
-        """Answer questions about a region in one batch; each holds one `<image>` (see model/fields.py)."""
-        prefix = self.read(self.visual_tokens(segmentation.output))
+        """Answer questions about a region, QUESTIONS_PER_PASS of them in one batch.
+
+        questions: words of one's own, or a Question that holds an official one (see model/fields.py).
+        Raises QuestionError for one that is empty or holds more than plain words.
+        """
+        return self.answer(self.visual_tokens(segmentation.output), questions, decoding)
+
+    @torch.inference_mode()
+    def answer(
+        self, visual: Tensor, questions: Sequence[Question | str], decoding: DecodingOptions = GREEDY
+    ) -> list[Utterance]:
+        """What `ask` answers about a region or a clip, whose tokens `visual` has, float (1, V, hidden)."""
         ids = self._speaker.question_ids(questions)
+        if not ids:
+            return []
+        prefix = self.read(visual)
         return [
             utterance
             for some in _chunks(ids, QUESTIONS_PER_PASS)
@@ -163,6 +176,8 @@ class PAM(nn.Module):
         decoding: DecodingOptions = GREEDY,
     ) -> Iterator[Piece]:
         """What `ask` answers, as it is written: pieces of text with the number of the question they belong to."""
+        if not questions:
+            return
         prefix = self.read(self.visual_tokens(segmentation.output))
         yield from self.writer.stream(prefix, self._speaker.question_ids(questions), decoding)
 
@@ -190,11 +205,18 @@ class PAM(nn.Module):
             for found, words in zip(segmentations, self.describe_batch(segmentations, labels, options), strict=True)
         ]
 
-    def warm_up(self) -> None:
-        """Do everything once, so that the first real prompt finds kernels, workspaces and graphs in place."""
+    def warm_up(self, options: WordOptions = PLAIN) -> None:
+        """Do everything once, so that the first real prompt finds kernels, workspaces and graphs in place.
+
+        options: those that real prompts will come with.
+        """
         grey = np.full((64, 64, 3), 128, np.uint8)
         grey[16:48, 16:48] = 200
-        self.perceive(self.encode(grey), Prompt(box=Box(16, 16, 48, 48)))
+        found = self.segment(self.encode(grey), Prompt(box=Box(16, 16, 48, 48)))
+        # At least two words, since a step of decoding follows the first one.
+        decoding = replace(options.decoding, min_new_tokens=min(2, options.decoding.max_new_tokens))
+        for labels in (None, ("one", "two")):
+            self.describe(found, labels, replace(options, decoding=decoding))
 
     def visual_tokens(self, output: sam2.SamOutput) -> Tensor:
         """What stands for the image placeholder: image tokens, newline, semantic tokens, newline; (B, V, hidden)."""
@@ -265,7 +287,7 @@ class PAM(nn.Module):
 
     def _found(self, image: EncodedImage, output: sam2.SamOutput, proposed: list[Candidate]) -> Segmentation:
         return Segmentation(
-            candidates=tuple(proposed) or decoded_candidates(output, image.height, image.width),
+            candidates=tuple(proposed) or DecodedCandidates(output, image.height, image.width),
             object_score=float(output.object_score[0, 0].float().sigmoid()),
             output=output,
         )

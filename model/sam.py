@@ -27,7 +27,7 @@ MASK_PROMPT_SCALE = 10.0
 """Logit of a mask prompt inside the object; minus this outside (sam2 feeds masks as 20 m - 10)."""
 
 OFFICIAL_OVERRIDES = (
-    # What the official PAM code does where upstream sam2 would choose otherwise (see tests/model/test_parity.py).
+    # What the official PAM code does where upstream sam2 would choose otherwise (see tests/model/parity/).
     "++model.binarize_mask_from_pts_for_mem_enc=true",
     "++model.multimask_output_in_sam=false",
 )

@@ -43,18 +43,21 @@ class Speaker:
     label_temperature: float
 
     def question_ids(self, questions: Sequence[Question | str]) -> list[list[int]]:
-        """What follows the image placeholder of each question, as token ids."""
-        asked = [Question(question) if isinstance(question, str) else question for question in questions]
+        """What follows the image placeholder of each question, as token ids; a str is a question of one's own.
+
+        Raises QuestionError for one that is empty or holds more than plain words.
+        """
+        asked = [Question(fields.ask(each)) if isinstance(each, str) else each for each in questions]
         return [prompt_ids(self.tokenizer, question)[1] for question in asked]
 
     def describe(self, prefix: Prefix, options: WordOptions) -> list[Words]:
         """All fields of all regions, in one batch."""
-        asked = [fields.question(field, options.language, options.caption) for field in FIELDS]
+        asked = [Question(fields.question(field, options.language, options.caption)) for field in FIELDS]
         answers = self.writer.write(prefix, [self.question_ids(asked)] * len(prefix.hidden), options.decoding)
         return [
             Words(
                 category=category.text,
-                explanation=split_explanation(explanation.text)[1],
+                explanation=split_explanation(explanation.text, category.text)[1],
                 caption=caption.text,
                 log_probabilities=dict(
                     zip(FIELDS, (u.log_probability for u in (category, explanation, caption)), strict=True)
@@ -69,7 +72,10 @@ class Speaker:
         explain, describe = (
             fields.question(field, options.language, options.caption) for field in ("explanation", "caption")
         )
-        asked = [self.question_ids([Question(explain, begin_explanation(r.best)), describe]) for r in rankings]
+        asked = [
+            self.question_ids([Question(explain, begin_explanation(ranking.best)), Question(describe)])
+            for ranking in rankings
+        ]
         answers = self.writer.write(prefix, asked, options.decoding)
         return [
             Words(
@@ -87,6 +93,6 @@ class Speaker:
 
     def rank(self, prefix: Prefix, labels: Sequence[str], language: str) -> Ranking:
         """Weigh which of `labels` the one region of `prefix` is. Raises LabelError."""
-        (question,) = self.question_ids([fields.question("category", language)])
+        (question,) = self.question_ids([Question(fields.question("category", language))])
         scorer = PrefixScorer(self.writer.transformer, self.writer.transformer.extend(prefix, question))
         return vocabulary.rank(labels, self.tokenizer, scorer, self.label_temperature)

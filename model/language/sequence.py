@@ -8,21 +8,27 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from model.fields import chat
-
-PLACEHOLDER = "<image>"
+from model.errors import QuestionError
+from model.fields import PLACEHOLDER, chat, check_spoken
 
 
 @dataclass(frozen=True)
 class Question:
     """What is asked about a region.
 
-    text:   the human turn, with one `<image>` (see model/fields.py).
+    text:   the human turn; it begins with `<image>` (see model/fields.py).
     begins: words that the answer must begin with; they are not part of what is answered.
+    Raises QuestionError where these are more than plain words.
     """
 
     text: str
     begins: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.text.startswith(PLACEHOLDER):
+            raise QuestionError(f"the question {self.text[:60]!r} does not begin with {PLACEHOLDER}: see fields.ask")
+        check_spoken(self.text.removeprefix(PLACEHOLDER), "the question")
+        check_spoken(self.begins, "the beginning of the answer")
 
 
 def projector(inputs: int, hidden: int) -> nn.Sequential:

@@ -18,7 +18,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from model.language.weights import fuse
 
 TOKENS_PER_PASS = 512
 """Tokens whose next-token probabilities are worked out at once: with 151,936 words, 300 MB in float32."""
@@ -55,6 +57,7 @@ class Rows:
     slots:        int64 (F, L), which slot of the row a place is: -1 for the prefix, S for what belongs to other rows.
     begins:       int64 (F,), the place of each row's first slot.
     used:         int64 (B, F), how many of its slots hold a token.
+    prefix, room: P and S.
     """
 
     keys: Tensor
@@ -62,34 +65,19 @@ class Rows:
     slots: Tensor
     begins: Tensor
     used: Tensor
-
-    @property
-    def prefix_length(self) -> Tensor:
-        """Tokens of the prefix, P, as a tensor without dimensions."""
-        return self.begins[0]
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """The weights of one layer; those that are multiplied by the same input lie in one matrix."""
-
-    attention_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor
-    output: Tensor
-    mlp_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
+    prefix: int
+    room: int
 
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Layer, queries (N, KV*G, D), keys and values (N, KV, D) of N tokens to attended values (N, KV*G*D)."""
+"""Layer, queries (M, KV*G, D), keys and values (N, KV, D) of N tokens, M = N or those that are asked for, to attended
+values (M, KV*G*D)."""
 
 
 class Transformer:
     """A view of a `Qwen2ForCausalLM`: its weights, no weights of its own.
 
-    Raises TypeError when the model is not made of plain linear layers, as while adapters hang on it.
+    Raises ModelError when the model is not made of plain linear layers, as while adapters hang on it.
     """
 
     def __init__(self, language: Any):
@@ -98,7 +86,7 @@ class Transformer:
         self._heads, self._kv = config.num_attention_heads, config.num_key_value_heads
         self._width = config.hidden_size // self._heads
         self._scale, self._eps = self._width**-0.5, config.rms_norm_eps
-        self._layers = [_fuse(layer) for layer in model.layers]
+        self._layers = [fuse(layer) for layer in model.layers]
         self._norm, self._embedding, self._head = model.norm.weight, model.embed_tokens.weight, language.lm_head.weight
         self._cos = self._sin = self._embedding.new_empty(0, self._width)
 
@@ -108,21 +96,21 @@ class Transformer:
             language is self._language
             and self._embedding is language.model.embed_tokens.weight
             and self._head is language.lm_head.weight
+            and self._norm is language.model.norm.weight
             and self._embedding.device == self._cos.device
             and self._embedding.dtype == self._cos.dtype
-            and all(
-                fused.qkv.data_ptr() == layer.self_attn.q_proj.weight.data_ptr()
-                and fused.gate_up.data_ptr() == layer.mlp.gate_proj.weight.data_ptr()
-                and fused.down is layer.mlp.down_proj.weight
-                and fused.output is layer.self_attn.o_proj.weight
-                for fused, layer in zip(self._layers, language.model.layers, strict=True)
-            )
+            and all(mine.is_of(layer) for mine, layer in zip(self._layers, language.model.layers, strict=True))
         )
 
     @property
     def tables(self) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines of all positions so far, float (positions, D)."""
         return self._cos, self._sin
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._embedding.device
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings (..., hidden) of token ids, int64 (...)."""
@@ -197,18 +185,32 @@ class Transformer:
             scores[torch.tensor(chunk, device=device)] -= loss.view(len(chunk), length).sum(1)
         return scores
 
+    def widen(self, rows: Rows, room: int) -> Rows:
+        """The same rows with `room` slots each, more than they have."""
+        count, old = len(rows.begins), rows.room
+        self._reserve(rows.prefix + room)
+        wide = self._rows(rows.keys.shape[1], count, rows.prefix, room, rows.used)
+        for mine, given in ((wide.keys, rows.keys), (wide.values, rows.values)):
+            mine[..., : rows.prefix, :] = given[..., : rows.prefix, :]
+            tails = mine[..., rows.prefix :, :].unflatten(3, (count, room))
+            tails[..., :old, :] = given[..., rows.prefix :, :].unflatten(3, (count, old))
+        return wide
+
     def _begin(self, prefix: Prefix, tokens: Tensor, lengths: Tensor, slots: int) -> tuple[Rows, Tensor]:
         """Rows with room but nothing in it, and the slots of the tokens, int64 (B, F, T); see `start`."""
         batch, count, length = tokens.shape
         self._reserve(prefix.length + slots)
-        keys, values = self._empty(batch, prefix.length + count * slots)
-        keys[..., : prefix.length, :], values[..., : prefix.length, :] = prefix.keys, prefix.values
-        begins = torch.arange(count, device=tokens.device) * slots + prefix.length
-        slot = torch.arange(keys.shape[3], device=tokens.device) - begins[:, None]
-        slot = slot.masked_fill((slot < 0) | (slot >= slots), slots)
-        slot[:, : prefix.length] = -1
-        at = torch.arange(length, device=tokens.device).expand(batch, count, -1)
-        return Rows(keys, values, slot, begins, lengths.clone()), at
+        rows = self._rows(batch, count, prefix.length, slots, lengths)
+        rows.keys[..., : prefix.length, :], rows.values[..., : prefix.length, :] = prefix.keys, prefix.values
+        return rows, torch.arange(length, device=tokens.device).expand(batch, count, -1)
+
+    def _rows(self, batch: int, count: int, prefix: int, room: int, used: Tensor) -> Rows:
+        keys, values = self._empty(batch, prefix + count * room)
+        begins = torch.arange(count, device=used.device) * room + prefix
+        slots = torch.arange(prefix + count * room, device=used.device) - begins[:, None]
+        slots = slots.masked_fill((slots < 0) | (slots >= room), room)
+        slots[:, :prefix] = -1
+        return Rows(keys, values, slots, begins, used.clone(), prefix, room)
 
     def _go_on(self, rows: Rows, tokens: Tensor, at: Tensor, last: Tensor | None = None) -> Tensor:
         """Write tokens, int64 (B, F, T), into slots `at` of their rows.
@@ -216,24 +218,23 @@ class Transformer:
         Returns final states, float (B, F, T, hidden), or (B, F, hidden) of the tokens whose numbers `last` (B, F) has.
         """
         batch, count, length = at.shape
-        group = self._heads // self._kv
-        masks = {at.numel(): self._mask(rows, at)}
-        kept = None
+        group, kept = self._heads // self._kv, None
+        every = final = self._mask(rows, at)
         if last is not None:
-            kept = (torch.arange(batch * count, device=at.device) * length + last.flatten()).contiguous()
-            masks[len(kept)] = self._mask(rows, last[:, :, None])
+            kept = torch.arange(batch * count, device=at.device) * length + last.flatten()
+            final = self._mask(rows, last[:, :, None])
         place = (rows.begins[:, None] + at).view(batch, 1, -1, 1).expand(-1, self._kv, -1, self._width)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys = rows.keys[i].scatter_(2, place, k.view(batch, -1, self._kv, self._width).transpose(1, 2))
             values = rows.values[i].scatter_(2, place, v.view(batch, -1, self._kv, self._width).transpose(1, 2))
-            asked, mask = len(q), masks[len(q)]
+            asked, mask = len(q), final if i == len(self._layers) - 1 else every
             q = q.view(batch, -1, self._kv, group, self._width).transpose(1, 2).reshape(len(mask), -1, self._width)
             scores = torch.baddbmm(mask, q, keys.flatten(0, 1).transpose(1, 2), alpha=self._scale)
             attended = scores.softmax(-1, dtype=torch.float32).to(q.dtype).bmm(values.flatten(0, 1))
             return attended.view(batch, self._kv, -1, group * self._width).transpose(1, 2).reshape(asked, -1)
 
-        hidden = self._run(self.embed(tokens.flatten()), rows.prefix_length + at.flatten(), attend, kept)
+        hidden = self._run(self.embed(tokens.flatten()), rows.prefix + at.flatten(), attend, kept)
         return hidden.view(*(at.shape if last is None else last.shape), -1)
 
     def _mask(self, rows: Rows, at: Tensor) -> Tensor:
@@ -273,11 +274,14 @@ class Transformer:
         if positions <= len(self._cos):
             return
         length = 1 << (positions - 1).bit_length()
-        ids = torch.arange(length, device=self._embedding.device)[None]
-        cos, sin = self._language.model.rotary_emb(self._embedding, ids)
-        half = self._width // 2
+        # From the configuration, in float32: a model that was cast has rounded its own frequencies.
+        theta = float(self._language.config.rope_parameters["rope_theta"])
+        device, half = self._embedding.device, self._width // 2
+        frequencies = 1 / theta ** (torch.arange(half, dtype=torch.float32, device=device) / half)
+        angles = torch.arange(length, dtype=torch.float32, device=device)[:, None] * frequencies
+        cos, sin = angles.cos().to(self._embedding.dtype), angles.sin().to(self._embedding.dtype)
         # The halves of a head are exchanged by a roll, so the sign of "rotate half" lies in the table.
-        self._cos, self._sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
+        self._cos, self._sin = torch.cat([cos, cos], dim=1), torch.cat([-sin, sin], dim=1)
 
     def _empty(self, batch: int, *shape: int) -> tuple[Tensor, Tensor]:
         sizes = (len(self._layers), batch, self._kv, *shape, self._width)
@@ -286,32 +290,3 @@ class Transformer:
 
 def _batched(items: list[int], size: int) -> Iterator[list[int]]:
     return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _fuse(layer: Any) -> _Layer:
-    """The weights of a Qwen2 layer, laid side by side; the layer's own parameters become views of them."""
-    attention, mlp = layer.self_attn, layer.mlp
-    qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
-    gate_up = (mlp.gate_proj, mlp.up_proj)
-    for module in (*qkv, *gate_up, attention.o_proj, mlp.down_proj):
-        if type(module) is not nn.Linear:
-            raise TypeError(f"the language model holds a {type(module).__name__}: merge its adapters before it answers")
-    return _Layer(
-        attention_norm=layer.input_layernorm.weight,
-        qkv=_side_by_side([module.weight for module in qkv]),
-        qkv_bias=_side_by_side([module.bias for module in qkv]),
-        output=attention.o_proj.weight,
-        mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=_side_by_side([module.weight for module in gate_up]),
-        down=mlp.down_proj.weight,
-    )
-
-
-@torch.inference_mode(False)
-@torch.no_grad()
-def _side_by_side(parts: list[nn.Parameter]) -> Tensor:
-    """One tensor with `parts` below each other, which become views of it: nothing is held twice, training goes on."""
-    whole = torch.cat([part.detach() for part in parts])
-    for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
-        part.data = view
-    return whole

@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from model.fields import question
+from model.language import Question
 from model.pam import PAM
 from model.training.evaluation import held_out
 from model.training.shapes import CATEGORIES
@@ -55,7 +56,7 @@ def collect(pam: PAM, seed: int, scenes: int) -> Trials:
         scored = dict(zip(ranking.labels, ranking.log_likelihoods, strict=True))
         likelihoods.append([scored[name] for name in names])
         truth.append(names.index(thing.facts.category))
-        said = pam.ask(found, [question("category")])[0].text
+        said = pam.ask(found, [Question(question("category"))])[0].text
         free.append(names.index(said) if said in names else -1)
     return Trials(np.array(likelihoods), np.array(truth), np.array(free))
 

@@ -15,7 +15,7 @@ from model import PAM
 from model.clip import CHOSEN, ask_clip, choose_frames, perceive_clip
 from model.errors import ImageError, PromptError, TrackError
 from model.fields import video_question
-from model.language import DecodingOptions
+from model.language import DecodingOptions, Question
 from model.prompt import Box, Point, Prompt
 
 BOX = Prompt(box=Box(150, 80, 420, 330))
@@ -77,7 +77,8 @@ def test_frames_are_read_once_and_in_order(nano: PAM, coffee: np.ndarray):
 def test_words_about_a_clip(nano: PAM, coffee: np.ndarray):
     """Questions about a clip are answered in one batch, each as if it were alone."""
     clip = perceive_clip(nano, moving(coffee, 3), BOX)
-    questions = [video_question("en"), video_question("zh", "一只杯子"), video_question("en", "A cup stands still.")]
+    asked = [video_question("en"), video_question("zh", "一只杯子"), video_question("en", "A cup stands still.")]
+    questions = [*map(Question, asked), "Does it move?"]
     short = DecodingOptions(max_new_tokens=8)
     together = ask_clip(nano, clip, questions, short)
     assert [u.text for u in together] == [ask_clip(nano, clip, [q], short)[0].text for q in questions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -11,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
+from model.errors import ModelError
 from model.language import DecodingOptions, Prefix, Transformer, Writer
 from model.language.generate import _nucleus
+from model.language.graph import StaticStep, Stepper
+from model.language.transformer import Rows
 from tests.model.language.conftest import MakeLanguage
 
 
@@ -93,6 +97,100 @@ def test_the_score_is_the_mean_log_probability(language: Qwen2ForCausalLM, write
         utterance = writer.write(prefix, [[[40]]], options)[0][0]
     assert utterance.log_probability == pytest.approx(expected, abs=1e-4)
     assert utterance.score == pytest.approx(math.exp(expected), abs=1e-4)
+
+
+def test_answers_outgrow_their_first_room(language: Qwen2ForCausalLM, writer: Writer):
+    """Rows are widened as they grow: 200 tokens, one by one, are Hugging Face's."""
+    begin = beginning(language, 5)
+    with torch.inference_mode():
+        prefix = writer.transformer.prefill(begin)
+        long = DecodingOptions(200, 200)
+        first, second = spoken(writer, prefix, [[[40], [5, 6, 7]]], long)[0]
+        for ids, question in ((first, [40]), (second, [5, 6, 7])):
+            embeds = torch.cat([begin[0], language.get_input_embeddings()(torch.tensor([*question, *ids]))])
+            logits = language(inputs_embeds=embeds[None]).logits[0, -201:-1]
+            logits[:, writer.end] = -torch.inf
+            assert ids == logits.argmax(-1).tolist()
+
+
+def lending(language: Qwen2ForCausalLM, bytewise: PreTrainedTokenizerFast) -> Writer:
+    """A writer whose steps are lent as graphs are on a GPU, less the capture."""
+    writer = Writer(Transformer(language), bytewise)
+    writer._stepper = Stepper(writer.transformer, StaticStep)
+    return writer
+
+
+def test_an_answer_that_is_streamed_is_nobody_elses(language: Qwen2ForCausalLM, bytewise: PreTrainedTokenizerFast):
+    """Another answer of the same shape, while one is on its way, must not write into its memory."""
+    writer, options = lending(language, bytewise), DecodingOptions(100, 100)
+    with torch.inference_mode():
+        one, other = (writer.transformer.prefill(beginning(language, seed)) for seed in (1, 2))
+        expected = [writer.write(prefix, [[[40]]], options)[0][0].text for prefix in (one, other)]
+        streams = [writer.stream(prefix, [[40]], options) for prefix in (one, other)]
+        texts = ["", ""]
+        for pieces in itertools.zip_longest(*streams):
+            for i, piece in enumerate(pieces):
+                texts[i] += piece.text if piece else ""
+        assert [text.strip() for text in texts] == expected
+        broken_off = writer.stream(one, [[40]], options)
+        next(broken_off)
+        broken_off.close()
+        assert writer.write(other, [[[40]]], options)[0][0].text == expected[1]
+    assert 0 < len(writer._stepper._idle) <= 4
+
+
+def test_what_cannot_be_captured_is_done_without(
+    language: Qwen2ForCausalLM, bytewise: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
+):
+    """The fallback answers the same, tries no second time, and says so once."""
+    writer, plain = Writer(Transformer(language), bytewise), Writer(Transformer(language), bytewise)
+    tried = []
+
+    def refuse(transformer: Transformer, rows: Rows) -> StaticStep:
+        tried.append(rows)
+        raise RuntimeError("CUDA out of memory")
+
+    writer._stepper = Stepper(writer.transformer, refuse)
+    with torch.inference_mode():
+        prefix = writer.transformer.prefill(beginning(language, 1))
+        for _ in range(2):
+            assert writer.write(prefix, [[[40]]], DecodingOptions(9)) == plain.write(
+                prefix, [[[40]]], DecodingOptions(9)
+            )
+    assert len(tried) == 1 and caplog.text.count("without a CUDA graph: CUDA out of memory") == 1
+
+
+def test_what_is_no_number_is_said(language: Qwen2ForCausalLM, writer: Writer):
+    """Damaged weights, or float16 where it is too narrow, are an error and no empty words."""
+    with torch.inference_mode():
+        prefix = writer.transformer.prefill(beginning(language, 1))
+        prefix.values[0, 0, 0, 3] = torch.nan
+        with pytest.raises(ModelError, match="computed NaN"):
+            writer.write(prefix, [[[40]]], DecodingOptions(5))
+        with pytest.raises(ModelError, match="computed NaN"):
+            list(writer.stream(prefix, [[40]], DecodingOptions(5)))
+
+
+def test_without_a_seed_each_answer_is_drawn_anew(language: Qwen2ForCausalLM, writer: Writer):
+    """A second click at the same place may say something else; the coldest temperature is greedy."""
+    with torch.inference_mode():
+        prefix = writer.transformer.prefill(beginning(language, 1))
+        drawn = {writer.write(prefix, [[[40]]], DecodingOptions(12, 12, temperature=2.0))[0][0].text for _ in range(5)}
+        assert len(drawn) > 1
+        cold = writer.write(prefix, [[[40]]], DecodingOptions(12, temperature=1e-39))
+        assert cold == writer.write(prefix, [[[40]]], DecodingOptions(12))
+
+
+def test_whether_an_answer_was_cut_off(language: Qwen2ForCausalLM, writer: Writer):
+    """The limit of length is told apart from the model's own end."""
+    with torch.inference_mode():
+        prefix = writer.transformer.prefill(beginning(language, 2))
+        for row, utterance in zip(
+            spoken(writer, prefix, [[[token] for token in range(3, 40)]], DecodingOptions(6))[0],
+            writer.write(prefix, [[[token] for token in range(3, 40)]], DecodingOptions(6))[0],
+            strict=True,
+        ):
+            assert utterance.finished == (row[-1] == writer.end)
 
 
 def test_length_limits(language: Qwen2ForCausalLM, writer: Writer):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen2ForCausalLM
 
+from model.errors import ModelError
 from model.language.graph import StaticStep
 from model.language.transformer import Prefix, Transformer
 from tests.model.language.conftest import MakeLanguage
@@ -159,7 +160,11 @@ def test_adapters_are_not_passed_over(make_language: MakeLanguage):
 
     adapted = Adapted(attention.q_proj.in_features, attention.q_proj.out_features)
     attention.q_proj = adapted
-    with pytest.raises(TypeError, match="holds a Adapted: merge its adapters"):
+    language_before = make_language()
+    before = Transformer(language_before)
+    language_before.model.layers[1].self_attn.q_proj = adapted
+    assert not before.is_current(language_before)
+    with pytest.raises(ModelError, match="holds a Adapted: merge its adapters"):
         Transformer(language)
 
 
@@ -177,3 +182,14 @@ def test_half_precision(make_language: MakeLanguage):
             ours.append((logits - expected).abs().mean())
             theirs.append((reference(half, begin[0].to(torch.bfloat16), [])[0] - expected).abs().mean())
     assert sum(ours) <= 1.25 * sum(theirs)
+
+
+def test_a_cast_rounds_no_positions(make_language: MakeLanguage):
+    """`.to(bfloat16)` rounds Hugging Face's frequencies for good; ours come from the configuration."""
+    language = make_language()
+    expected = Transformer(language)
+    expected._reserve(300)
+    returned = Transformer(language.to(torch.bfloat16).to(torch.float32))
+    returned._reserve(300)
+    for ours, theirs in zip(returned.tables, expected.tables, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
