@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from backend.errors import LabelStudioError, RequestError
-from backend.ledger import Ledger
+from backend.ledger import Ledger, TaskPage
 from backend.webhook_event import annotations_of_task
 
 Progress = Callable[[str, int], None]
@@ -29,18 +29,19 @@ def reconcile(project_id: int, ledger: Ledger, studio: TaskSource, progress: Pro
 
     Raises LabelStudioError when Label Studio cannot be read to the end; nothing is dropped then.
     """
-    since = ledger.begin_reconciliation(project_id)
-    done = 0
+    done, first = 0, 0
+    since = ledger.number
     for page in _pages(studio.tasks(project_id)):
         try:
             annotations = [a for task in page for a in annotations_of_task(task, project_id)]
         except RequestError as error:
             raise LabelStudioError(f"Label Studio's list of tasks cannot be understood: {error.message}") from error
-        ledger.confirm(annotations, since)
-        done += len(page)
+        ids = [task["id"] for task in page]
+        ledger.confirm(TaskPage(project_id, annotations, ids, (first, max(ids))), since)
+        done, first = done + len(page), max(ids) + 1
         if progress is not None:
             progress("reading Label Studio", done)
-    ledger.end_reconciliation(project_id, since)
+    ledger.confirm(TaskPage(project_id, (), (), (first, None)), since)
 
 
 def _pages(tasks: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

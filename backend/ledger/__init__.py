@@ -1,0 +1,8 @@
+"""What was suggested, what annotators made of it, and how far Label Studio has been read: one SQLite file."""
+
+from backend.ledger.intake import TaskPage
+from backend.ledger.ledger import Ledger
+from backend.ledger.project import Project
+from backend.suggestion import Suggestion
+
+__all__ = ["Ledger", "Project", "Suggestion", "TaskPage"]
