@@ -119,7 +119,10 @@ class Format(Protocol):
     def write_shard(
         self, folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes
     ) -> list[str]:
-        """Write the files of one shard; their paths below `folder`. All images of a shard are of one split."""
+        """Write the files of one shard; their paths below `folder`.
+
+        All images of a shard are of one split, and its name, such as "train-0110", begins with the split.
+        """
         ...
 
     def finish(self, folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
