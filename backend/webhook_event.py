@@ -89,7 +89,6 @@ def _changed(annotation: Node, tasks: Mapping[int, Node]) -> Annotation:
 
 
 def _annotation(annotation: Node, task: Node, project_id: int) -> Annotation:
-    lead_time = annotation["lead_time"]
     return Annotation(
         id=annotation["id"].whole(0),
         project_id=project_id,
@@ -99,17 +98,20 @@ def _annotation(annotation: Node, task: Node, project_id: int) -> Annotation:
         was_cancelled=annotation["was_cancelled"].flag(default=False),
         created_at=annotation["created_at"].moment(),
         updated_at=annotation["updated_at"].moment(),
-        annotator=_annotator(annotation["completed_by"]),
-        ground_truth=annotation["ground_truth"].flag(default=False),
-        lead_time=None if lead_time.is_missing else lead_time.number(0, math.inf),
+        annotator=_user_id(annotation["completed_by"].value),
+        ground_truth=annotation["ground_truth"].value is True,
+        lead_time=_seconds(annotation["lead_time"].value),
     )
 
 
-def _annotator(user: Node) -> int | None:
-    """The id of a user, whom Label Studio names by it or describes in an object."""
-    if isinstance(user.value, dict):
-        user = user["id"]
-    return None if user.is_missing else user.whole(0)
+def _user_id(user: object) -> int | None:
+    """The id of a user, whom Label Studio names by it or describes in an object; no annotation is refused for it."""
+    number = user.get("id") if isinstance(user, dict) else user
+    return number if type(number) is int else None
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if type(value) in (int, float) and 0 <= value < math.inf else None
 
 
 def _one_or_more(node: Node, most: int = MAX_ANNOTATIONS) -> list[Node]:

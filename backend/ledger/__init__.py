@@ -3,6 +3,7 @@
 from backend.ledger.intake import TaskPage
 from backend.ledger.ledger import Ledger
 from backend.ledger.project import Project
+from backend.ledger.reconciliation import Reconciliation
 from backend.suggestion import Suggestion
 
-__all__ = ["Ledger", "Project", "Suggestion", "TaskPage"]
+__all__ = ["Ledger", "Project", "Reconciliation", "Suggestion", "TaskPage"]

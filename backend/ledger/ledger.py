@@ -21,6 +21,7 @@ from typing import Any
 from backend.ledger.database import Database
 from backend.ledger.intake import TaskPage, take_event, take_page
 from backend.ledger.project import Project
+from backend.ledger.reconciliation import Reconciliation
 from backend.ledger.states import from_body
 from backend.suggestion import Suggestion
 from backend.webhook_event import Annotation, parse_webhook
@@ -107,14 +108,28 @@ class Ledger:
         rows = self._file.read("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
         return rows[0]["seq"] if rows else 0
 
-    def confirm(self, page: TaskPage, since: int) -> int:
+    def confirm(self, page: TaskPage, since: int, reached: Reconciliation | None = None) -> int:
         """Take over what Label Studio's API said after event `since`, in one transaction; how many annotations changed.
 
         It counts for more than anything in the ledger, except what a webhook has said since. What it merely confirms
-        is not touched.
+        is not touched. reached: how far the reading has come with this page.
         """
         with self._file.writing() as db:
+            if reached is not None:
+                db.execute("INSERT OR REPLACE INTO reconciliations VALUES (?, ?)", (page.project_id, reached.to_json()))
             return take_page(db, page, since, lambda ids: self._append(db, _reconciled(page.project_id, ids)))
+
+    def reconciliation(self, project_id: int) -> Reconciliation:
+        """How far the reading of a project out of Label Studio has come."""
+        rows = self._file.read("SELECT body FROM reconciliations WHERE project_id = ?", project_id)
+        return Reconciliation.from_json(rows[0]["body"]) if rows else Reconciliation()
+
+    def count_annotations(self, project_id: int) -> int:
+        """How many annotations of a project are not deleted; cancelled ones count."""
+        rows = self._file.read(
+            "SELECT COUNT(*) AS count FROM annotations WHERE project_id = ? AND NOT deleted", project_id
+        )
+        return rows[0]["count"]
 
     def change_number(self, project_id: int) -> int:
         """The event that last changed an annotation of the project, 0 where there is none.

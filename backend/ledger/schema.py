@@ -9,6 +9,7 @@ VERSION = 2
 
 _NEW_IN_2 = """
 CREATE TABLE about (id TEXT NOT NULL, journal_bytes INTEGER NOT NULL);
+CREATE INDEX living_annotations ON annotations (project_id, task_id) WHERE NOT deleted;
 CREATE INDEX annotations_of_task ON annotations (task_id);
 CREATE TABLE deleted_tasks (id INTEGER PRIMARY KEY, confirmed INTEGER NOT NULL);
 CREATE TABLE task_changes (
@@ -31,12 +32,12 @@ CREATE TABLE annotations (
     id INTEGER PRIMARY KEY, project_id INTEGER, task_id INTEGER, updated_at INTEGER, deleted INTEGER NOT NULL,
     confirmed INTEGER NOT NULL, body TEXT
 );
-CREATE INDEX annotations_of_project ON annotations (project_id, task_id);
 CREATE TABLE suggestions (region_id TEXT PRIMARY KEY, body TEXT NOT NULL, project_id INTEGER, task_id INTEGER);
 CREATE TABLE projects (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 {_NEW_IN_2}
 """
 _FROM_1_TO_2 = f"""
+DROP INDEX annotations_of_project;
 ALTER TABLE suggestions ADD COLUMN project_id INTEGER;
 ALTER TABLE suggestions ADD COLUMN task_id INTEGER;
 UPDATE suggestions SET project_id = json_extract(body, '$.project_id'), task_id = json_extract(body, '$.task_id');
@@ -55,7 +56,6 @@ def prepare(db: sqlite3.Connection) -> int:
     if version < VERSION:
         for statement in (_TABLES if version == 0 else _FROM_1_TO_2).split(";"):
             db.execute(statement)
-        # The length of a text is counted in characters, of bytes in bytes; only the sum must be had exactly.
         db.execute(
             "INSERT INTO about SELECT ?, COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM events",
             (secrets.token_hex(16),),

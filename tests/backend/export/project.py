@@ -102,8 +102,12 @@ class Studio:
     def project(self, project_id: int) -> dict[str, Any]:
         return {"id": project_id, "title": "PAM demo", "label_config": self.config}
 
-    def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
-        yield from self.listed
+    clock = None
+
+    def pages(
+        self, project_id: int, after: int = -1, changed_from: datetime | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        yield from ([task] for task in self.listed if task["id"] > after)
 
 
 MEGAPIXEL = 1_000_000
