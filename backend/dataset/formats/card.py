@@ -10,8 +10,9 @@ import yaml
 
 from backend.dataset.formats import contact_sheet, fragments, histograms, parquet, summary, yolo
 from backend.dataset.formats.summary import TEXTS, Summary
-from backend.dataset.region import DatasetFacts
+from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 
+NAME = "card"
 FILE = "README.md"
 
 _LANGUAGES = {"en": ("en", "English"), "ch": ("zh", "Chinese")}
@@ -21,20 +22,24 @@ _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "
 _MOST_CATEGORIES = 50
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+    """Nothing: all is known at the end."""
+    return []
+
+
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write `README.md` about the files that are there; call it last. The paths written."""
-    total = summary.read(folder, shards)
+    total = summary.read(folder)
     head = yaml.safe_dump(_metadata(folder, shards, facts, total), sort_keys=False, allow_unicode=True, width=120)
     sections = [
         ["---", *head.splitlines(), "---", "", "# Corrected regions", ""],
         _about(facts, total),
-        _files(folder, shards),
+        _files(folder),
         _words(total),
         _outcomes(total),
-        _gaps(folder, shards, facts, total),
+        _gaps(facts, total),
     ]
-    fragments.write_lines(folder / FILE, [line for section in sections for line in section])
-    return [FILE]
+    return [fragments.write_lines(folder, FILE, (line for section in sections for line in section))]
 
 
 def _metadata(folder: Path, shards: Sequence[str], facts: DatasetFacts, total: Summary) -> dict[str, Any]:
@@ -53,11 +58,11 @@ def _metadata(folder: Path, shards: Sequence[str], facts: DatasetFacts, total: S
         block["configs"] = [
             {
                 "config_name": "default",
-                "data_files": [{"split": split, "path": f"{parquet.NAME}/{split}-*.parquet"} for split in sizes],
+                "data_files": [{"split": split, "path": parquet.file_name(f"{split}-*")} for split in sizes],
             }
         ]
-        splits = [{"name": name, "num_bytes": size, "num_examples": rows} for name, (rows, size) in sizes.items()]
-        size = sum(size for _, size in sizes.values())
+        splits = [{"name": n, "num_bytes": size, "num_examples": total.images[n]} for n, size in sizes.items()]
+        size = sum(sizes.values())
         features = [{"name": name} | _feature(feature) for name, feature in parquet.FEATURES.items()]
         block["dataset_info"] = {
             "features": features,
@@ -107,7 +112,7 @@ def _about(facts: DatasetFacts, total: Summary) -> list[str]:
     ]
 
 
-def _files(folder: Path, shards: Sequence[str]) -> list[str]:
+def _files(folder: Path) -> list[str]:
     known = (
         ("datasets.yaml", "PAM's training records (`pam/`), paths from this folder"),
         ("datasets_video.yaml", "PAM's training records of videos, and SA-V's masklets (`video/`)"),
@@ -119,7 +124,7 @@ def _files(folder: Path, shards: Sequence[str]) -> list[str]:
     )
     rows = [(f"`{name}`", text) for name, text in known if (folder / name).exists()]
     lines = ["## Files", "", *_table(("file", "what it is"), rows), ""]
-    iou = yolo.round_trip_iou(folder, shards)
+    iou = yolo.round_trip_iou(folder)
     if iou is not None:
         mean, least = iou
         lines += [
@@ -171,7 +176,7 @@ def _outcomes(total: Summary) -> list[str]:
     ]
 
 
-def _gaps(folder: Path, shards: Sequence[str], facts: DatasetFacts, total: Summary) -> list[str]:
+def _gaps(facts: DatasetFacts, total: Summary) -> list[str]:
     gaps = [f"{total.missing[text]} regions have no {text}" for text in TEXTS if total.missing[text]]
     if total.missing["prompt"]:
         gaps.append(f"{total.missing['prompt']} regions have no click or box: PAM's records have sampled points there")

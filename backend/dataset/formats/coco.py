@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,30 +16,33 @@ _ID_HEX_DIGITS = 13  # 52 bits: a JSON number, and a float, that every reader ho
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
-    """Write a shard's images and annotations as fragments; the paths written."""
-    lines: dict[str, list[str]] = defaultdict(list)
+    """Write a shard's images and annotations as a fragment; the paths written."""
+    lines = []
     for image, regions in items:
-        lines[f"{NAME}/{image.split}/images"].append(fragments.dumps(image_entry(image)))
+        lines.append("\t".join([image.split, "", fragments.dumps(image_entry(image))]))
+        # The number of a category is known when all shards are: its name waits in front of the annotation.
         for region in regions:
-            # The number of a category is known when all shards are: its name waits in front of the annotation.
-            row = fragments.dumps(annotation(image, region))
-            lines[f"{NAME}/{image.split}/annotations"].append(f"{fragments.dumps(region.category or UNNAMED)}\t{row}")
-    return [path for part in sorted(lines) for path in fragments.write(folder, part, shard, lines[part])]
+            name, row = fragments.dumps(region.category or UNNAMED), fragments.dumps(annotation(image, region))
+            lines.append("\t".join([image.split, name, row]))
+    return fragments.write(folder, NAME, shard, lines)
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write `coco/instances_<split>.json` of each split that has images; the paths written.
 
     `file_name` starts at the version's folder. Both splits have the same categories, numbered from 1.
     """
-    names = summary.class_names(summary.read(folder, shards))
-    numbers = {name: number for number, name in enumerate(names, start=1)}
-    written = []
-    for split in fragments.SPLITS:
-        if any(fragments.paths(folder, f"{NAME}/{split}/images", shards)):
-            written.append(f"{NAME}/instances_{split}.json")
-            fragments.write_lines(folder / written[-1], _document(folder, shards, split, numbers))
-    return written
+    total = summary.read(folder)
+    return [
+        fragments.write_lines(folder, file_name(split), _document(folder, shards, split, summary.class_names(total)))
+        for split in fragments.SPLITS
+        if total.images[split]
+    ]
+
+
+def file_name(split: str) -> str:
+    """The file of a split, below the version's folder."""
+    return f"{NAME}/instances_{split}.json"
 
 
 def image_entry(image: DatasetImage) -> dict:
@@ -77,18 +79,22 @@ def annotation(image: DatasetImage, region: DatasetRegion) -> dict:
     }
 
 
-def _document(folder: Path, shards: Sequence[str], split: str, numbers: dict[str, int]) -> Iterator[str]:
+def _document(folder: Path, shards: Sequence[str], split: str, names: Sequence[str]) -> Iterator[str]:
+    numbers = {fragments.dumps(name): number for number, name in enumerate(names, start=1)}
+
+    def rows() -> Iterator[tuple[str, str]]:
+        for line in fragments.read(folder, NAME, shards):
+            side, name, row = line.split("\t", 2)
+            if side == split:
+                yield name, row
+
     yield '{"info":{"description":"PAM Studio, ' + split + '"},'
     yield '"images":['
-    yield from _with_commas(fragments.read(folder, f"{NAME}/{split}/images", shards))
+    yield from _with_commas(row for name, row in rows() if not name)
     yield '],"annotations":['
-    written = {fragments.dumps(name): number for name, number in numbers.items()}
-    annotations = (line.partition("\t") for line in fragments.read(folder, f"{NAME}/{split}/annotations", shards))
-    yield from _with_commas(f'{{"category_id":{written[name]},{row[1:]}' for name, _, row in annotations)
+    yield from _with_commas(f'{{"category_id":{numbers[name]},{row[1:]}' for name, row in rows() if name)
     yield '],"categories":['
-    yield from _with_commas(
-        fragments.dumps({"id": number, "name": name, "supercategory": ""}) for name, number in numbers.items()
-    )
+    yield from _with_commas(f'{{"id":{number},"name":{name},"supercategory":""}}' for name, number in numbers.items())
     yield "]}"
 
 

@@ -1,13 +1,7 @@
-"""A picture of some regions of a version, with mask and words: the first thing to look at.
-
-The choice is random and yet always the same: the regions whose ids have the smallest hashes.
-"""
+"""A picture of some regions of a version, with mask and words: the first thing to look at."""
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +10,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from backend.dataset.formats import fonts, fragments
+from backend.dataset.formats import fonts, samples
 from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 from backend.masks import from_coco_rle
 
 NAME = "contact_sheet"
 FILE = "contact_sheet.png"
-SAMPLES = 24
 
-_SEED = "contact sheet"
 _COLUMNS = 4
 _CELL = (320, 330)  # width, height
 _PICTURE = (304, 220)
@@ -38,41 +30,19 @@ _LARGEST_ENLARGEMENT = 8.0
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
-    """Write the regions of a shard that may be shown as a fragment; the paths written."""
-    candidates = (
-        (hashlib.sha256(f"{_SEED} {region.id}".encode()).hexdigest(), image, region)
-        for image, regions in items
-        for region in regions
-    )
-    lines = [
-        f"{key}\t"
-        + fragments.dumps(
-            {
-                "id": region.id,
-                "path": image.path,
-                "size": [image.height, image.width],
-                "rle": region.rle,
-                "bbox": list(region.bbox),
-                "words": [region.category_as_written, region.explanation, region.caption],
-                "outcome": region.outcome,
-                "split": image.split,
-            }
-        )
-        for key, image, region in heapq.nsmallest(SAMPLES, candidates, key=lambda candidate: candidate[0])
-    ]
-    return fragments.write(folder, NAME, shard, lines)
+    """Nothing: the summary offers the shard's regions."""
+    return []
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write `contact_sheet.png`, unless there is no region; the paths written."""
-    lines = heapq.nsmallest(SAMPLES, fragments.read(folder, NAME, shards))
-    if not lines:
+    shown = samples.read(folder)
+    if not shown:
         return []
-    samples = [json.loads(line.partition("\t")[2]) for line in lines]
     width, height = _CELL
-    columns = min(_COLUMNS, len(samples))
-    sheet = Image.new("RGB", (columns * width, -(-len(samples) // columns) * height), "white")
-    for i, sample in enumerate(samples):
+    columns = min(_COLUMNS, len(shown))
+    sheet = Image.new("RGB", (columns * width, -(-len(shown) // columns) * height), "white")
+    for i, sample in enumerate(shown):
         sheet.paste(_cell(folder, sample), (i % columns * width, i // columns * height))
     (folder / FILE).unlink(missing_ok=True)
     sheet.save(folder / FILE)

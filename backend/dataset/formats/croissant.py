@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from backend.dataset.formats import coco, fragments, parquet
-from backend.dataset.region import DatasetFacts
+from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 
+NAME = "croissant"
 FILE = "croissant.json"
 
 _CONTEXT = {
@@ -69,13 +70,18 @@ _IMAGE_FIELDS = (
 )
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+    """Nothing: all is known at the end."""
+    return []
+
+
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write `croissant.json` about the COCO and Parquet files that are there; the paths written."""
     distribution: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
     for split in fragments.SPLITS:
-        name = f"{coco.NAME}/instances_{split}.json"
-        if (folder / name).exists() and any(fragments.paths(folder, f"{coco.NAME}/{split}/images", shards)):
+        name = coco.file_name(split)
+        if (folder / name).exists():
             distribution.append(_file(folder, name))
             records.append(_annotations(name, split))
     for split in parquet.sizes(folder, shards):
@@ -85,7 +91,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str
                 "@id": f"parquet-{split}",
                 "name": f"parquet-{split}",
                 "encodingFormat": "application/x-parquet",
-                "includes": f"{parquet.NAME}/{split}-*.parquet",
+                "includes": parquet.file_name(f"{split}-*"),
             }
         )
         records.append(_images(split))
@@ -99,8 +105,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str
         "distribution": distribution,
         "recordSet": records,
     }
-    fragments.write_lines(folder / FILE, json.dumps(document, indent=2, ensure_ascii=False).split("\n"))
-    return [FILE]
+    return [fragments.write_lines(folder, FILE, [json.dumps(document, indent=2, ensure_ascii=False)])]
 
 
 def _file(folder: Path, name: str) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""What a shard leaves behind for the files of the whole version, so that these are cheap concatenations.
+"""What a shard leaves behind for the files of the whole version, so that these are cheap to put together.
 
-Fragments lie in a version's folder under `.shards/`, one file for each format, part and shard. They are hard-linked
-from version to version like every other file of a shard, and are no part of what is published.
+Fragments lie in a version's folder under `.shards/`, one file for each format and shard. They are hard-linked from
+version to version like every other file of a shard, and are no part of what is published.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 FOLDER = ".shards"
 SPLITS = ("train", "validation")
@@ -20,53 +21,58 @@ def dumps(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def write(folder: Path, part: str, shard: str, lines: Iterable[str]) -> list[str]:
+def write(folder: Path, part: str, shard: str, lines: Sequence[str]) -> list[str]:
     """Write the fragment `part` of `shard`, unless it has no lines; its path, relative to `folder`, in a list."""
-    lines = list(lines)
-    if not lines:
-        return []
-    path = _path(folder, part, shard)
-    write_lines(path, lines)
-    return [path.relative_to(folder).as_posix()]
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file, UTF-8 with line feeds, and the folders above it. A hard link that was there stays as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # never write through a hard link into an older version
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line + "\n" for line in lines)
-
-
-def paths(folder: Path, part: str, shards: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """The shards that have the fragment `part`, in the order of their names, each with its file."""
-    for shard in sorted(shards):
-        path = _path(folder, part, shard)
-        if path.exists():
-            yield shard, path
+    return [write_lines(folder, _name(part, shard), lines)] if lines else []
 
 
 def read(folder: Path, part: str, shards: Sequence[str]) -> Iterator[str]:
-    """All lines of the fragment `part`, shard by shard; one line is in memory."""
-    for _, path in paths(folder, part, shards):
-        with open(path, encoding="utf-8", newline="\n") as file:
+    """All lines of the fragments `part`, in the order of the shards' names; one line is in memory."""
+    for shard in sorted(shards):
+        try:
+            file = open(folder / _name(part, shard), encoding="utf-8", newline="\n")
+        except FileNotFoundError:
+            continue
+        with file:
             yield from (line.rstrip("\n") for line in file)
 
 
-def concatenate(folder: Path, part: str, shards: Sequence[str], target: str) -> list[str]:
-    """Write all fragments `part` to the file `target`, unless there are none; its path in a list."""
-    sources = [path for _, path in paths(folder, part, shards)]
-    if not sources:
-        return []
-    path = folder / target
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    with open(path, "wb") as file:
-        for source in sources:
-            with open(source, "rb") as lines:
-                shutil.copyfileobj(lines, file, 1 << 20)
-    return [target]
+def path(folder: Path, part: str, shard: str) -> Path:
+    """Where the fragment `part` of `shard` lies, if there is one."""
+    return folder / _name(part, shard)
 
 
-def _path(folder: Path, part: str, shard: str) -> Path:
-    return folder / FOLDER / part / f"{shard}.jsonl"
+def write_lines(folder: Path, name: str, lines: Iterable[str]) -> str:
+    """Write the text file `name` below `folder`, UTF-8 with line feeds; `name`."""
+    with created(folder, name) as file:
+        file.writelines(line + "\n" for line in lines)
+    return name
+
+
+def created(folder: Path, name: str) -> TextIO:
+    """A new text file `name` below `folder`; one that was there may be a link to an older version, and is let go."""
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    return open(target, "x", encoding="utf-8", newline="\n")
+
+
+def distribute(folder: Path, lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Write each line to the file below `folder` that stands beside it; the files written, sorted."""
+    files: dict[str, TextIO] = {}
+    with ExitStack() as stack:
+        for name, line in lines:
+            if name not in files:
+                files[name] = stack.enter_context(created(folder, name))
+            files[name].write(line + "\n")
+    return sorted(files)
+
+
+def write_listing(folder: Path, name: str, files: Sequence[str]) -> str:
+    """Write the YAML by which PAM's trainer finds its JSON Lines, whose paths start at `folder`; `name`."""
+    entries = [line for file in files for line in (f"  - json_path: {file}", "    sampling_strategy: all")]
+    return write_lines(folder, name, ["datasets:", *entries] if entries else ["datasets: []"])
+
+
+def _name(part: str, shard: str) -> str:
+    return f"{FOLDER}/{part}/{shard}.jsonl"

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from backend.dataset.formats import fonts, summary
 from backend.dataset.formats.summary import IOU_BINS, Summary
-from backend.dataset.region import DatasetFacts
+from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 
+NAME = "histograms"
 FILE = "histograms.png"
 
 _MOST_BARS = 20
@@ -21,9 +22,14 @@ _LONGEST_NAME = 24
 _OUTCOME_COLOURS = {"accepted": "#2a9d5c", "corrected": "#e0862f", "drawn": "#4a78b5"}
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+    """Nothing: the summary counts."""
+    return []
+
+
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write `histograms.png`, unless there is no region; the paths written."""
-    total = summary.read(folder, shards)
+    total = summary.read(folder)
     if not total.regions:
         return []
     # A figure of its own, without pyplot, which keeps a global state and is not for threads.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,31 +34,26 @@ _HAN_PER_WORD = 1.5
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
-    """Write the records of a shard's regions as fragments; the paths written."""
-    lines: dict[str, list[str]] = defaultdict(list)
-    for image, regions in items:
-        for region in regions:
-            for task, record in records(image, region):
-                lines[f"{NAME}/{image.split}/{task}"].append(fragments.dumps(record))
-    return [path for part in sorted(lines) for path in fragments.write(folder, part, shard, lines[part])]
+    """Write the records of a shard's regions as a fragment; the paths written."""
+    lines = [
+        f"pam/{image.split}/{task}.jsonl\t{fragments.dumps(record)}"
+        for image, regions in items
+        for region in regions
+        for task, record in records(image, region)
+    ]
+    return fragments.write(folder, NAME, shard, lines)
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write `pam/<split>/<task>.jsonl` and the YAML of each split that lists them; the paths written.
 
     All paths, in the YAML and in the records, start at the version's folder.
     """
-    written = []
-    for split in fragments.SPLITS:
-        names = [
-            name
-            for task in QUESTIONS
-            for name in fragments.concatenate(folder, f"{NAME}/{split}/{task}", shards, f"pam/{split}/{task}.jsonl")
-        ]
-        listing = "datasets.yaml" if split == "train" else f"datasets_{split}.yaml"
-        entries = [line for name in names for line in (f"  - json_path: {name}", "    sampling_strategy: all")]
-        fragments.write_lines(folder / listing, ["datasets:", *entries] if entries else ["datasets: []"])
-        written += [*names, listing]
+    lines = (line.partition("\t") for line in fragments.read(folder, NAME, shards))
+    written = fragments.distribute(folder, ((name, record) for name, _, record in lines))
+    for split, listing in (("train", "datasets.yaml"), ("validation", "datasets_validation.yaml")):
+        files = [name for name in written if name.startswith(f"pam/{split}/")]
+        written.append(fragments.write_listing(folder, listing, files))
     return written
 
 

@@ -81,37 +81,35 @@ SCHEMA = pa.schema(
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
-    """Write `parquet/<split>-<shard>.parquet`, and how many rows and bytes that are; the paths written."""
-    written = []
-    for split in fragments.SPLITS:
-        mine = [item for item in items if item[0].split == split]
-        if not mine:
-            continue
-        name = f"{NAME}/{split}-{shard}.parquet"
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        # Images and masks are compressed already, and texts are small beside them.
-        with parquet.ParquetWriter(path, SCHEMA, compression="snappy", write_page_index=True) as writer:
-            for rows in _groups(mine, image_bytes):
-                writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-        size = fragments.dumps([len(mine), path.stat().st_size])
-        written += [name, *fragments.write(folder, f"{NAME}/{split}", shard, [size])]
-    return written
+    """Write `parquet/<shard>.parquet`, where the shard's name begins with its split; the paths written."""
+    name = file_name(shard)
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    # Images and masks are compressed already, and texts are small beside them.
+    with parquet.ParquetWriter(path, SCHEMA, compression="snappy", write_page_index=True) as writer:
+        for rows in _groups(items, image_bytes):
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    return [name]
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Nothing: the card names the shards, their features and their split."""
     return []
 
 
-def sizes(folder: Path, shards: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Rows and bytes of the shards of each split that has any."""
-    found = {}
+def file_name(shard: str) -> str:
+    """The file of a shard, or by "train-*" those of a split, below the version's folder."""
+    return f"{NAME}/{shard}.parquet"
+
+
+def sizes(folder: Path, shards: Sequence[str]) -> dict[str, int]:
+    """Bytes of the shards of each split that has any; nothing where there are no Parquet files."""
+    found: dict[str, int] = {}
     for split in fragments.SPLITS:
-        pairs = [json.loads(line) for line in fragments.read(folder, f"{NAME}/{split}", shards)]
-        if pairs:
-            found[split] = (sum(rows for rows, _ in pairs), sum(size for _, size in pairs))
+        files = [folder / file_name(shard) for shard in shards if shard.startswith(f"{split}-")]
+        if files and files[0].exists():
+            found[split] = sum(file.stat().st_size for file in files)
     return found
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backend.dataset.formats import fragments
+from backend.dataset.formats import fragments, samples
 from backend.dataset.region import DatasetFacts, DatasetImage, DatasetRegion, ImageBytes, ImageRegions
 
 NAME = "summary"
@@ -22,6 +22,7 @@ UNNAMED = "unnamed"
 
 TEXTS = ("category", "explanation", "caption")
 IOU_BINS = 20
+_TOTAL = f"{fragments.FOLDER}/summary.json"
 
 
 @dataclass
@@ -111,32 +112,36 @@ class Summary:
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
-    """Write the summary of a shard as a fragment; the paths written."""
+    """Write the summary of a shard, and what of it the contact sheet may show, as a fragment; the paths written."""
     summary = Summary()
     for image, regions in items:
         summary.add_image(image, regions)
-    return fragments.write(folder, NAME, shard, [fragments.dumps(summary.as_json())])
+    return fragments.write(folder, NAME, shard, [fragments.dumps(summary.as_json()), *samples.candidates(items)])
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
-    """Nothing: others read the summary."""
-    return []
-
-
-def read(folder: Path, shards: Sequence[str]) -> Summary:
-    """The sum over all shards; those of one shard are in memory at a time."""
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
+    """Write the sum over all shards, and what the contact sheet shows, for others to read; the paths written."""
     total = Summary()
-    for line in fragments.read(folder, NAME, shards):
-        total.merge(Summary.from_json(json.loads(line)))
-    return total
+
+    def others() -> Iterator[str]:
+        for line in fragments.read(folder, NAME, shards):
+            if line.startswith("{"):
+                total.merge(Summary.from_json(json.loads(line)))
+            else:
+                yield line
+
+    chosen = samples.choose(others())
+    return [
+        fragments.write_lines(folder, _TOTAL, [fragments.dumps(total.as_json())]),
+        fragments.write_lines(folder, samples.CHOSEN, chosen),
+    ]
+
+
+def read(folder: Path) -> Summary:
+    """The sum over all shards, as `finish` wrote it."""
+    return Summary.from_json(json.loads((folder / _TOTAL).read_text(encoding="utf-8")))
 
 
 def class_names(summary: Summary) -> list[str]:
     """The categories, those that were used first in front: as the set grows, new ones come last and numbers stay."""
     return sorted(summary.first_use, key=lambda name: summary.first_use[name])
-
-
-def proportions(counts: Mapping[str, int], part: str, of: Iterable[str]) -> float | None:
-    """The share of `part` among the counts of the keys `of`; None where these are all 0."""
-    total = sum(counts.get(key, 0) for key in of)
-    return counts.get(part, 0) / total if total else None

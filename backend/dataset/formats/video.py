@@ -45,30 +45,27 @@ def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_b
     return [path for part in sorted(lines) for path in fragments.write(folder, part, shard, lines[part])]
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write `video/<split>/<video>_manual.json`, `video/<split>/video_cap_<language>.jsonl`, the YAML of each split
     that lists these, and `video/left_out.jsonl` with the captions of clips that are too short; the paths written."""
-    written = []
-    lines: dict[str, list[str]] = defaultdict(list)
-    for video in sorted(path.name for path in (folder / fragments.FOLDER / NAME).glob("*")):
-        frames = sorted(_frames(folder, video, shards), key=lambda frame: frame[0].frame or 0)
-        if not frames:
-            continue
-        split = frames[0][0].split
-        written.append(f"{NAME}/{split}/{video}_manual.json")
-        fragments.write_lines(folder / written[-1], [fragments.dumps(masklets(frames))])
-        for task, record in video_records(frames):
-            name = f"{NAME}/{split}/{task}.jsonl" if task else f"{NAME}/left_out.jsonl"
-            lines[name].append(fragments.dumps(record))
-    for name in sorted(lines):
-        fragments.write_lines(folder / name, lines[name])
-    for side in fragments.SPLITS:
-        listed = [name for name in sorted(lines) if name.startswith(f"{NAME}/{side}/")]
+    written: list[str] = []
+
+    def lines() -> Iterator[tuple[str, str]]:
+        for video in sorted(path.name for path in (folder / fragments.FOLDER / NAME).glob("*")):
+            frames = sorted(_frames(folder, video, shards), key=lambda frame: frame[0].frame or 0)
+            if frames:
+                base = f"{NAME}/{frames[0][0].split}"
+                document = fragments.dumps(masklets(frames))
+                written.append(fragments.write_lines(folder, f"{base}/{video}_manual.json", [document]))
+                for task, record in video_records(frames):
+                    yield f"{base}/{task}.jsonl" if task else f"{NAME}/left_out.jsonl", fragments.dumps(record)
+
+    files = fragments.distribute(folder, lines())
+    for split, listing in (("train", "datasets_video.yaml"), ("validation", "datasets_video_validation.yaml")):
+        listed = [name for name in files if name.startswith(f"{NAME}/{split}/")]
         if listed:
-            written.append("datasets_video.yaml" if side == "train" else f"datasets_video_{side}.yaml")
-            entries = [line for name in listed for line in (f"  - json_path: {name}", "    sampling_strategy: all")]
-            fragments.write_lines(folder / written[-1], ["datasets:", *entries])
-    return [*written, *sorted(lines)]
+            written.append(fragments.write_listing(folder, listing, listed))
+    return [*written, *files]
 
 
 def masklets(frames: Sequence[ImageRegions]) -> dict[str, Any]:
@@ -156,7 +153,8 @@ def _record(
 
 
 def _frames(folder: Path, video: str, shards: Sequence[str]) -> Iterator[ImageRegions]:
-    for line in fragments.read(folder, f"{NAME}/{video}", shards):
+    there = {path.stem for path in (folder / fragments.FOLDER / NAME / video).iterdir()}
+    for line in fragments.read(folder, f"{NAME}/{video}", sorted(there.intersection(shards))):
         image, regions = json.loads(line)
         yield DatasetImage(**image), tuple(DatasetRegion(**region) for region in regions)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from backend.dataset.formats import fragments
 from backend.dataset.formats.png import mask_png
 from backend.dataset.region import DatasetFacts, DatasetImage, DatasetRegion, ImageBytes, ImageRegions
 
@@ -17,31 +16,25 @@ NAME = "webdataset"
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
-    """Write `webdataset/<split>-<shard>.tar`; the paths written.
+    """Write `webdataset/<shard>.tar`, where the shard's name begins with its split; the paths written.
 
     The members of a sample begin with the image's SHA-256: `.jpg`, `.png` or whatever the image is, `.json`, and
     `.mask<i>.png` for each region, which its entry in the JSON names. The headers say nothing of a time or a user.
     """
-    written = []
-    for split in fragments.SPLITS:
-        mine = [item for item in items if item[0].split == split]
-        if not mine:
-            continue
-        name = f"{NAME}/{split}-{shard}.tar"
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for image, regions in mine:
-                for member, data in _members(image, regions, image_bytes(image)):
-                    header = tarfile.TarInfo(member)  # its defaults: time 0, user 0, mode 0644
-                    header.size = len(data)
-                    tar.addfile(header, io.BytesIO(data))
-        written.append(name)
-    return written
+    name = f"{NAME}/{shard}.tar"
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with tarfile.open(path, "x", format=tarfile.USTAR_FORMAT) as tar:
+        for image, regions in items:
+            for member, data in _members(image, regions, image_bytes(image)):
+                header = tarfile.TarInfo(member)  # its defaults: time 0, user 0, mode 0644
+                header.size = len(data)
+                tar.addfile(header, io.BytesIO(data))
+    return [name]
 
 
-def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts) -> list[str]:
+def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Nothing: the tars are all there is."""
     return []
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import yaml
@@ -26,24 +26,30 @@ TOLERANCE = 0.5
 
 _DIGITS = 6  # a hundredth of a pixel in an image of 10 000
 _YAML = "data.yaml"
+_IOU = f"{fragments.FOLDER}/yolo_iou.json"
+_KEYS = (("train", "train"), ("validation", "val"))
+
+
+@dataclass
+class _RoundTrip:
+    count: int = 0
+    total: float = 0.0
+    least: float = 1.0
+
+    def add(self, iou: float) -> None:
+        self.count, self.total, self.least = self.count + 1, self.total + iou, min(self.least, iou)
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
-    """Write the rings of a shard's regions as fragments; the paths written."""
-    lines: dict[str, list[str]] = {split: [] for split in fragments.SPLITS}
-    ious = []
+    """Write the rings of a shard's regions as a fragment; the paths written."""
+    lines = []
     for image, regions in items:
-        rings = []
-        for region in regions:
-            coordinates, iou = _line(from_coco_rle(region.rle, image.height, image.width))
-            rings.append([region.category or UNNAMED, coordinates])
-            ious.append(iou)
-        lines[image.split].append(fragments.dumps([image.path, rings]))
-    totals = [fragments.dumps([len(ious), sum(ious), min(ious)])] if ious else []
-    written = [
-        path for split in fragments.SPLITS for path in fragments.write(folder, f"{NAME}/{split}", shard, lines[split])
-    ]
-    return [*written, *fragments.write(folder, f"{NAME}/iou", shard, totals)]
+        rings = [
+            [region.category or UNNAMED, *_line(from_coco_rle(region.rle, image.height, image.width))]
+            for region in regions
+        ]
+        lines.append(fragments.dumps([image.split, image.path, rings]))
+    return fragments.write(folder, NAME, shard, lines)
 
 
 def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
@@ -52,51 +58,51 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
     A class has its number by `summary.class_names`, so it is known only now. parent: an older version's folder; label
     files that would be the same there are hard-linked.
     """
-    names = summary.class_names(summary.read(folder, shards))
-    numbers = {name: number for number, name in enumerate(names)}
+    names = summary.class_names(summary.read(folder))
     if parent is not None and (old := _names(parent)) != names[: len(old)]:
         parent = None
     (folder / "labels").mkdir(exist_ok=True)
-    written: list[str] = []
-    listing: dict[str, Any] = {}
-    for split, key in (("train", "train"), ("validation", "val")):
-        images = []
-        for image, label in _labels(folder, split, shards, numbers, parent):
-            images.append(f"./{image}")
-            written.append(label)
-        if images:
-            fragments.write_lines(folder / f"{split}.txt", images)
-            written.append(f"{split}.txt")
-        # The format needs both keys: where there is no validation image, the others have to do.
-        listing[key] = f"{split if images else 'train'}.txt"
-    listing["names"] = dict(enumerate(names))
-    text = yaml.safe_dump(listing, sort_keys=False, allow_unicode=True)
-    fragments.write_lines(folder / _YAML, text.splitlines())
-    return [*written, _YAML]
+    iou = _RoundTrip()
+    labels: list[str] = []
+    images = _labels(folder, shards, {name: number for number, name in enumerate(names)}, parent, labels, iou)
+    lists = fragments.distribute(folder, ((f"{split}.txt", f"./{image}") for split, image in images))
+    # The format needs both keys: where there is no validation image, the others have to do.
+    sides = {key: f"{split if f'{split}.txt' in lists else 'train'}.txt" for split, key in _KEYS}
+    text = yaml.safe_dump(sides | {"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True)
+    listing = fragments.write_lines(folder, _YAML, text.splitlines())
+    return [*labels, *lists, listing, fragments.write_lines(folder, _IOU, [fragments.dumps(vars(iou))])]
 
 
 def _labels(
-    folder: Path, split: str, shards: Sequence[str], numbers: Mapping[str, int], parent: Path | None
+    folder: Path,
+    shards: Sequence[str],
+    numbers: Mapping[str, int],
+    parent: Path | None,
+    written: list[str],
+    iou: _RoundTrip,
 ) -> Iterator[tuple[str, str]]:
-    """Write the label files of a split; the path of each image and of its labels."""
-    part = f"{NAME}/{split}"
-    for shard, fragment in fragments.paths(folder, part, shards):
-        older = dict(fragments.paths(parent, part, [shard])).get(shard) if parent else None
-        unchanged = parent if older is not None and os.path.samefile(fragment, older) else None
-        for image, rings in map(json.loads, fragments.read(folder, part, [shard])):
+    """Write the label files; split and path of each image. Adds to `written` and `iou`."""
+    for shard in sorted(shards):
+        unchanged = parent if parent and _is_same(folder, parent, shard) else None
+        for split, image, rings in map(json.loads, fragments.read(folder, NAME, [shard])):
             label = PurePosixPath("labels", PurePosixPath(image).name).with_suffix(".txt").as_posix()
-            _write_label(folder, label, [f"{numbers[name]} {ring}" for name, ring in rings], unchanged)
-            yield image, label
+            _write_label(folder, label, [f"{numbers[name]} {ring}" for name, ring, _ in rings], unchanged)
+            written.append(label)
+            for *_, one in rings:
+                iou.add(one)
+            yield split, image
 
 
-def round_trip_iou(folder: Path, shards: Sequence[str]) -> tuple[float, float] | None:
-    """Mean and least IoU of the masks and what their lines give back; None where there is no region.
+def round_trip_iou(folder: Path) -> tuple[float, float] | None:
+    """Mean and least IoU of the masks and what their lines give back, as `finish` found it; None without regions.
 
     A pixel belongs to what a line gives back if its centre lies in the ring, by the even-odd rule.
     """
-    parts = [json.loads(line) for line in fragments.read(folder, f"{NAME}/iou", shards)]
-    count = sum(count for count, _, _ in parts)
-    return (sum(total for _, total, _ in parts) / count, min(least for _, _, least in parts)) if count else None
+    try:
+        found = _RoundTrip(**json.loads((folder / _IOU).read_text()))
+    except FileNotFoundError:
+        return None
+    return (found.total / found.count, found.least) if found.count else None
 
 
 def ring_of(mask: np.ndarray) -> np.ndarray:
@@ -128,6 +134,13 @@ def _names(folder: Path) -> list[str]:
         return list(yaml.safe_load((folder / _YAML).read_text(encoding="utf-8"))["names"].values())
     except FileNotFoundError:
         return []
+
+
+def _is_same(folder: Path, parent: Path, shard: str) -> bool:
+    try:
+        return os.path.samefile(*(fragments.path(version, NAME, shard) for version in (folder, parent)))
+    except FileNotFoundError:
+        return False
 
 
 def _write_label(folder: Path, label: str, lines: Sequence[str], parent: Path | None) -> None:
