@@ -31,7 +31,7 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
 
     load: gives the model, instead of the one that the settings name. Raises LedgerError.
     """
-    ledger = Ledger(settings.data_dir / "ledger.sqlite")
+    ledger = Ledger(settings.data_dir / "ledger.sqlite", settings.journal_bytes)
     engine = Engine(
         load or (lambda: model.load(settings.model, device=settings.device, threads=settings.threads)),
         name="pam-nano" if settings.model == "nano" else settings.model,

@@ -136,7 +136,9 @@ class LabelStudio:
 
     def _page(self, project_id: int, after: int, changed_from: datetime | None) -> tuple[list[dict[str, Any]], bool]:
         """Tasks by rising id, and whether these are none because there are none."""
-        filters = [{"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}]
+        filters: list[dict[str, Any]] = [
+            {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
+        ]
         if changed_from is not None:
             moment = changed_from.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             touched = {"filter": "filter:tasks:updated_at", "operator": "greater_or_equal", "type": "Datetime"}

@@ -54,6 +54,19 @@ class Settings(BaseSettings):
     predict_timeout: float = Field(
         90.0, gt=0, description="Seconds a click may wait for its turn (Label Studio gives up after 100)."
     )
+    journal_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="How much of what webhooks brought the ledger keeps verbatim; the oldest goes first.",
+    )
+    consensus: Literal["all", "latest", "ground_truth", "agreement"] = Field(
+        "all",
+        description="Whose regions count where several annotators did one task: `all`, the `latest` annotation's, those "
+        "marked as `ground_truth`, or, for `agreement`, those that most annotators drew.",
+    )
+    consensus_iou: float = Field(
+        0.5, gt=0, le=1, description="How much two masks must overlap to be one object, for `agreement`."
+    )
     polygon_tolerance: float = Field(
         1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge."
     )

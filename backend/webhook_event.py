@@ -111,7 +111,7 @@ def _user_id(user: object) -> int | None:
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if type(value) in (int, float) and 0 <= value < math.inf else None
+    return float(value) if isinstance(value, int | float) and 0 <= value < math.inf else None
 
 
 def _one_or_more(node: Node, most: int = MAX_ANNOTATIONS) -> list[Node]:
