@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     )
     consensus: Literal["all", "latest", "ground_truth", "agreement"] = Field(
         "all",
-        description="Whose regions count where several annotators did one task: `all`, the `latest` annotation's, those "
-        "marked as `ground_truth`, or, for `agreement`, those that most annotators drew.",
+        description="Whose regions count where several annotators did one task: `all`, the `latest` annotation's, "
+        "those marked as `ground_truth`, or, for `agreement`, those that most annotators drew.",
     )
     consensus_iou: float = Field(
         0.5, gt=0, le=1, description="How much two masks must overlap to be one object, for `agreement`."
