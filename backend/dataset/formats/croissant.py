@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backend.dataset.formats import coco, fragments, parquet
+from backend.dataset.formats import coco, fragments, parquet, summary
 from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 
 NAME = "croissant"
@@ -25,6 +25,7 @@ _CONTEXT = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -45,6 +46,7 @@ _CONTEXT = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -102,6 +104,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "pam-studio-regions",
         "description": f"Image regions with masks and words, corrected by annotators in Label Studio: {titles}.",
+        "dateModified": summary.read(folder).updated_at,
         "distribution": distribution,
         "recordSet": records,
     }

@@ -21,7 +21,7 @@ def font_for(text: str) -> Path | None:
 
 def readable(text: str) -> str:
     """`text`, or a note in its place where no font here has all of its characters."""
-    return text if font_for(text) is not None else f"[{len(text)} characters that no font here can draw]"
+    return text if font_for(text) is not None else f"[{len(text)} letters, no font here has them]"
 
 
 def font_of(text: str) -> Path:

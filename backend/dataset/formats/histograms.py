@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from backend.dataset.formats import fonts, summary
 from backend.dataset.formats.summary import IOU_BINS, Summary
@@ -51,11 +52,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
 def _categories(axes: Axes, total: Summary) -> None:
     top = sorted(total.categories.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_BARS]
     axes.barh(range(len(top)), [count for _, count in top], color="#4a78b5")
-    labels = [name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name, _ in top]
-    axes.set_yticks(range(len(top)), [_plain(fonts.readable(label)) for label in labels])
-    for text, label in zip(axes.get_yticklabels(), labels, strict=True):
-        text.set_fontproperties(font_manager.FontProperties(fname=str(fonts.font_of(label)), size=8))
-    axes.invert_yaxis()
+    _name_bars(axes, [name for name, _ in top])
     axes.set_title(f"Regions by category ({len(top)} of {len(total.categories)})")
 
 
@@ -70,21 +67,40 @@ def _outcomes(axes: Axes, total: Summary) -> None:
     for outcome, colour in _OUTCOME_COLOURS.items():
         counts = Counter({model: outcomes[outcome] for model, outcomes in models.items()})
         axes.barh(
-            [_plain(fonts.readable(model)) for model in models],
+            range(len(models)),
             [counts[model] for model in models],
             left=[left.get(model, 0) for model in models],
             color=colour,
             label=outcome,
         )
         left = Counter(left) + counts
-    axes.invert_yaxis()
+    _name_bars(axes, list(models))
     axes.legend()
     axes.set_title("Regions by model and what became of its suggestion")
 
 
-def _intervals(axes, title, counts, label, step=1, what="regions") -> None:
+def _name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Write what each of the horizontal bars is, from above, in letters of any script."""
+    short = [name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in names]
+    axes.set_yticks(range(len(short)), [fonts.readable(name).replace("$", r"\$") for name in short])
+    for text, name in zip(axes.get_yticklabels(), short, strict=True):
+        text.set_fontproperties(font_manager.FontProperties(fname=str(fonts.font_of(name)), size=9))
+    axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _intervals(
+    axes: Axes,
+    title: str,
+    counts: Mapping[str, int],
+    label: Callable[[int], str],
+    step: int = 1,
+    what: str = "regions",
+) -> None:
+    """Bars for counts by whole numbers, of which every `step`-th occurs; wider ones where there would be too many."""
     axes.set_title(title)
     axes.set_ylabel(what)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if not counts:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center")
         return
@@ -98,8 +114,3 @@ def _intervals(axes, title, counts, label, step=1, what="regions") -> None:
     axes.bar(range(len(positions)), [bins[position] for position in positions], color="#4a78b5")
     every = max(1, len(positions) // 10)
     axes.set_xticks(range(0, len(positions), every), [label(position) for position in positions[::every]])
-
-
-def _plain(text: str) -> str:
-    """`text` without the signs that matplotlib takes for formulas."""
-    return text.replace("$", r"\$")

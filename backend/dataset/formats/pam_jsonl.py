@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 
 from backend.dataset.formats import fragments
+from backend.dataset.formats.words import is_detailed
 from backend.dataset.region import DatasetFacts, DatasetImage, DatasetRegion, ImageBytes, ImageRegions
 from backend.masks import from_coco_rle
 from model.fields import QUESTIONS, TASK_OF_FIELD, join_explanation
@@ -23,14 +23,7 @@ MIN_POINTS = 4
 
 MIN_BOX_IOU = 0.5
 
-BRIEF_WORDS = 25
-"""A caption of one sentence and at most so many words is a brief one; every other is a detailed one."""
-
 DETAILED = "detail_cap"
-
-_SENTENCE_END = re.compile(r"[。！？]|[.!?](?=\s+[\"'“‘(]?[A-Z0-9])")
-_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|[^\W_]+(?:['’-][^\W_]+)*")
-_HAN_PER_WORD = 1.5
 
 
 def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
@@ -119,17 +112,6 @@ def prompt_points(region: DatasetRegion, mask: np.ndarray) -> list[tuple[int, in
             if sum(points.values()) < MIN_POINTS:
                 points.setdefault((x0 + int(columns[i]), y0 + int(rows[i])), 1)
     return [(x, y, label) for (x, y), label in points.items()]
-
-
-def is_detailed(caption: str) -> bool:
-    """Whether a caption answers the question for a detailed one: several sentences, or more than BRIEF_WORDS words.
-
-    Chinese has no spaces: three characters are taken for two words.
-    """
-    words = _WORD.findall(caption)
-    han = sum(len(word) == 1 and ord(word) >= 0x3400 for word in words)
-    sentences = len([part for part in _SENTENCE_END.split(caption) if _WORD.search(part)])
-    return sentences > 1 or len(words) - han + han / _HAN_PER_WORD > BRIEF_WORDS
 
 
 def _answers(region: DatasetRegion) -> dict[str, str]:

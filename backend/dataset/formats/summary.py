@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.dataset.formats import fragments, samples
+from backend.dataset.formats.words import word_count
 from backend.dataset.region import DatasetFacts, DatasetImage, DatasetRegion, ImageBytes, ImageRegions
 
 NAME = "summary"
@@ -105,7 +106,7 @@ class Summary:
         if region.mask_iou is not None and region.outcome == "corrected":
             self.iou_bins[str(min(int(region.mask_iou * IOU_BINS), IOU_BINS - 1))] += 1
         if region.caption:
-            self.caption_words[str(len(region.caption.split()) // 10 * 10)] += 1
+            self.caption_words[str(int(word_count(region.caption)) // 10 * 10)] += 1
         if region.annotator is not None:
             self.annotators.add(region.annotator)
         self.updated_at = max(self.updated_at, region.updated_at)
