@@ -53,15 +53,14 @@ class ImagePool:
         name = f"{sha256[:16]}.{suffix}"
         if not (self._folder / name).exists():
             self._write(name, content)
-        return StoredImage(sha256, name, *pixels.shape[:2], perceptual_hash(pixels))
+        height, width = pixels.shape[:2]
+        return StoredImage(sha256, name, height, width, perceptual_hash(pixels))
 
     def _write(self, name: str, content: bytes) -> None:
+        # Brought to the disk when a version is published: one by one would take longer than all the rest.
         part = self._folder / f"{name}.part"
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o444)
+        part.write_bytes(content)
+        part.chmod(0o444)
         os.replace(part, self._folder / name)
 
 

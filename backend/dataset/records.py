@@ -43,7 +43,8 @@ class Shard:
 
 
 def settle(state: State, names: CategoryNames, validation: float) -> None:
-    """Give every image that was touched since the last time, and those that belong together with it, split and digest."""
+    """Give the images that were touched since the last time, and those that belong together with them, their split and
+    their digest."""
     fingerprint = f"{names.fingerprint} {validation}"
     with state.writing() as db:
         if state.about("settled") != fingerprint:

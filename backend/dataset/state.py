@@ -25,7 +25,8 @@ FORMAT = 1
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE projects (
-    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, number INTEGER NOT NULL, target INTEGER, last_task INTEGER NOT NULL
+    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, number INTEGER NOT NULL, target INTEGER,
+    last_task INTEGER NOT NULL
 );
 CREATE TABLE tasks (
     project INTEGER, task INTEGER, cancelled INTEGER NOT NULL, again INTEGER NOT NULL, PRIMARY KEY (project, task)
@@ -181,8 +182,8 @@ class State:
             self.db.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", (*key, address, image.sha256))
         for region in rows.regions:
             body = json.dumps(region.body, ensure_ascii=False, sort_keys=True)
-            values = (*key, region.annotation, region.position, region.image, region.source, body)
-            self.db.execute("INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            row = (*key, region.annotation, region.position, region.image, region.source, body)
+            self.db.execute("INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             self.db.execute("INSERT OR IGNORE INTO touched VALUES (?)", (region.image,))
         for one in rows.excluded:
             values = (*key, one.what.annotation_id, one.what.region_id, one.kind, one.what.reason)
@@ -195,7 +196,10 @@ class State:
             "WHERE project = ? AND task = ? AND address = ?",
             (project, task, address),
         ).fetchone()
-        return StoredImage(*row[:4], phash=row[4] & _ALL_BITS) if row else None
+        if row is None:
+            return None
+        sha256, name, height, width, phash = row
+        return StoredImage(sha256, name, height, width, phash & _ALL_BITS)
 
     def left_out(self) -> Iterator[Excluded]:
         """All that stays out, in a fixed order."""

@@ -23,6 +23,8 @@ from backend.errors import ExportError
 LATEST = "latest"
 
 _STORE = ".store"
+_MANY = 500
+"""Files that are brought to the disk one by one; beyond, one call for all file systems is quicker."""
 _VERSION = re.compile(r"v(\d{4,9})")
 
 
@@ -55,13 +57,16 @@ class VersionStore:
             shutil.rmtree(self._build, ignore_errors=True)
 
     def publish(self, new: list[str]) -> Path:
-        """Make what was built the newest version, and `latest`. new: its files, less those that were linked."""
+        """Make what was built the newest version, and `latest`. new: its files, less those of the version before."""
         for path in new:
-            if os.stat(self._build / path).st_nlink == 1:
-                os.chmod(self._build / path, 0o444)  # it will be shared with the versions that follow
+            os.chmod(self._build / path, 0o444)  # it will be shared with the versions that follow
+        if len(new) > _MANY:
+            os.sync()
+        else:
+            for path in new:
                 _sync(self._build / path)
-        for parent, _, _ in os.walk(self._build):
-            _sync(Path(parent))
+            for parent, _, _ in os.walk(self._build):
+                _sync(Path(parent))
         version = self.out / self.next_name()
         self._build.rename(version)
         _sync(self.out)

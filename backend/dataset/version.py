@@ -95,6 +95,7 @@ class _Build:
         self.shards = self.shards_written = 0
         self._folder, self._parent, self._pool = folder, parent, pool
         self._state, self._formats, self._names = state, chosen, names
+        self._modules = formats.selected(chosen)
         self._shard_names: list[str] = []
         self._whole: dict[str, str] = {}
         self._models: Counter[str] = Counter()
@@ -112,9 +113,10 @@ class _Build:
 
     def finish(self, facts: DatasetFacts) -> None:
         """Write the files that span all shards, and the sums of all files."""
-        for path in formats.finish(self._folder, self._shard_names, facts, self._formats, self._parent):
-            self.new.append(path)
-            self._whole[path] = _sha256(self._folder / path)
+        for module in self._modules:
+            for path in module.finish(self._folder, self._shard_names, facts, self._parent):
+                self.new.append(path)
+                self._whole[path] = _sha256(self._folder / path)
         self._whole[LEFT_OUT] = self.write(LEFT_OUT, _left_out_lines(self._state))
         self._whole[CHECKSUMS] = self.write(CHECKSUMS, self._sums())
 
@@ -170,12 +172,12 @@ class _Build:
         found = items(self._state, shard, self._names)
         files: dict[str, str] = {}
         for image, _ in found:
-            self._make_folder(image.path)
             self._link_image(image)
             files[image.path] = image.sha256
-        for path in formats.write_shard(self._folder, shard.name, found, self._image_bytes, self._formats):
-            self.new.append(path)
-            files[path] = _sha256(self._folder / path)
+        for module in self._modules:
+            for path in module.write_shard(self._folder, shard.name, found, self._image_bytes):
+                self.new.append(path)
+                files[path] = _sha256(self._folder / path)
         records = records_path(shard.name)
         files[records] = self.write(records, [to_line(item) + "\n" for item in found])
         listing = {
@@ -187,12 +189,12 @@ class _Build:
         return listing
 
     def _link_image(self, image: DatasetImage) -> None:
-        try:
-            os.link(self._pool / Path(image.path).name, self._folder / image.path)
-        except FileNotFoundError as error:
-            raise ExportError(
-                f"{self._pool / Path(image.path).name} is gone: remove {self._pool.parent}, it is made anew"
-            ) from error
+        kept = self._pool / Path(image.path).name
+        if not kept.exists() or _sha256(kept) != image.sha256:
+            raise ExportError(f"{kept} is gone or damaged: remove {self._pool.parent}, it is made anew")
+        self._make_folder(image.path)
+        os.link(kept, self._folder / image.path)
+        self.new.append(image.path)
 
     def _image_bytes(self, image: DatasetImage) -> bytes:
         return (self._folder / image.path).read_bytes()
@@ -202,7 +204,7 @@ class _Build:
         for name in self._shard_names:
             listing = json.loads((self._folder / _listing_path(name)).read_bytes())
             yield from (f"{digest}  {path}\n" for path, digest in listing["files"].items() if _is_published(path))
-        yield from (f"{digest}  {path}\n" for path, digest in sorted(self._whole.items()))
+        yield from (f"{digest}  {path}\n" for path, digest in sorted(self._whole.items()) if _is_published(path))
 
     def _make_folder(self, path: str) -> None:
         parent = os.path.dirname(path)
