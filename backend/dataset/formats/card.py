@@ -204,7 +204,8 @@ def _share(part: int, whole: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that somebody typed, such as cannot be taken for Markdown or HTML."""
+    """A text that somebody typed, on one line, such as cannot be taken for Markdown or HTML."""
+    text = " ".join(text.split())
     for sign in "\\`*_[]<>|#":
         text = text.replace(sign, "\\" + sign)
     return text

@@ -8,7 +8,8 @@ BRIEF_WORDS = 25
 """A caption of one sentence and at most so many words is a brief one; every other is a detailed one."""
 
 _SENTENCE_END = re.compile(r"[。！？]|[.!?](?=\s+[\"'“‘(]?[A-Z0-9])")
-_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|[^\W_]+(?:['’-][^\W_]+)*")
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['’-][^\W_{_HAN}]+)*")
 _HAN_PER_WORD = 1.5
 _FIRST_HAN = 0x3400
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from backend.dataset.formats.pam_jsonl import MIN_POINTS, prompt_box, prompt_points, records
 from backend.dataset.region import DatasetImage
+from backend.masks import from_coco_rle
 from tests.backend.dataset.formats.samples import masks, photographs, region, regions_of, write
 
 FACTS = json.loads((Path(__file__).parents[3] / "data" / "parity" / "prompts.json").read_text(encoding="utf-8"))
@@ -198,8 +199,6 @@ def test_any_mask_clicks_and_box_make_a_valid_record(mask: np.ndarray, clicks: t
 
 def test_the_records_of_photographs_mean_their_masks() -> None:
     """The sample data set, through the same validator."""
-    from backend.masks import from_coco_rle
-
     for image, one in regions_of(photographs()):
         for _, record in records(image, one):
             check_schema(record, from_coco_rle(one.rle, image.height, image.width))
