@@ -84,6 +84,7 @@ def is_refined(earlier: Suggestion, later: Suggestion) -> bool:
     """
     return (
         later.created_at > earlier.created_at
+        and bool(earlier.points or earlier.box)
         and earlier.box in (None, later.box)
         and set(earlier.points) <= set(later.points)
         and (len(later.points), later.box) != (len(earlier.points), earlier.box)

@@ -70,6 +70,8 @@ def parse_webhook(action: str, payload: Mapping[str, Any]) -> WebhookEvent:
         return WebhookEvent(changed=tuple(_changed(a, tasks) for a in _one_or_more(body["annotation"])))
     if action == _DELETED:
         return WebhookEvent(deleted=tuple(a["id"].whole(0) for a in _one_or_more(body["annotations"], MAX_DELETED)))
+    if action == _TASKS_DELETED:
+        return WebhookEvent(deleted_tasks=tuple(t["id"].whole(0) for t in _one_or_more(body["tasks"], MAX_DELETED)))
     return WebhookEvent()
 
 

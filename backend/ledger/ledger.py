@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from backend.ledger.database import Database
 from backend.ledger.intake import TaskPage, take_event, take_page
+from backend.ledger.outcomes import Outcomes
 from backend.ledger.project import Project
 from backend.ledger.reconciliation import Reconciliation
 from backend.ledger.states import from_body
@@ -32,6 +33,17 @@ JOURNAL_BYTES = 256 << 20
 _PROJECT_SECRETS = ("token", "task_data_login", "task_data_password")
 _ROWS_AT_ONCE = 1000
 _KEPT_WHEN_PRUNED = 0.9
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """How many annotations that are not deleted the ledger holds, how many of these are cancelled, of how many tasks
+    they are, and how many suggestions there were."""
+
+    annotations: int
+    cancelled: int
+    tasks: int
+    suggestions: int
 
 
 class Ledger:
@@ -47,6 +59,7 @@ class Ledger:
         self.path = path
         self._journal_bytes = journal_bytes
         self._file = Database(path)
+        self.outcomes = Outcomes(self._file)
 
     def close(self) -> None:
         """Close the file; the ledger is of no use afterwards."""
@@ -90,6 +103,25 @@ class Ledger:
         """What is known of a project, or None."""
         rows = self._file.read("SELECT body FROM projects WHERE id = ?", project_id)
         return Project(**json.loads(rows[0]["body"])) if rows else None
+
+    def projects(self) -> list[int]:
+        """Ids of the projects that the ledger holds anything of."""
+        tables = ("SELECT id FROM projects", *(f"SELECT project_id FROM {t}" for t in ("task_changes", "suggestions")))
+        rows = self._file.read(f"{' UNION '.join(tables)} ORDER BY 1")
+        return [row[0] for row in rows if row[0] is not None]
+
+    def holdings(self, project_id: int) -> Holdings:
+        """How much the ledger holds of a project."""
+        count = "SELECT COUNT(*) FROM"
+        rows = self._file.read(
+            f"SELECT ({count} annotations WHERE project_id = ?1 AND NOT deleted) AS annotations, "
+            f"({count} annotations WHERE project_id = ?1 AND NOT deleted AND json_extract(body, '$.was_cancelled')) "
+            "AS cancelled, "
+            "(SELECT COUNT(DISTINCT task_id) FROM annotations WHERE project_id = ?1 AND NOT deleted) AS tasks, "
+            f"({count} suggestions WHERE project_id = ?1) AS suggestions",
+            project_id,
+        )
+        return Holdings(**rows[0])
 
     def journal(self, action: str, payload: Mapping[str, Any]) -> None:
         """Keep a webhook, less the project's secrets, and bring the annotations up to date with it.

@@ -21,7 +21,7 @@ CREATE TABLE reconciliations (project_id INTEGER PRIMARY KEY, body TEXT NOT NULL
 CREATE TABLE outcomes (
     project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, region_id TEXT NOT NULL, annotation_id INTEGER,
     outcome TEXT NOT NULL, model_version TEXT, category TEXT NOT NULL, mask_iou REAL, boundary_distance REAL,
-    seconds REAL, words TEXT NOT NULL
+    words TEXT NOT NULL
 );
 CREATE INDEX outcomes_of_task ON outcomes (project_id, task_id);
 CREATE TABLE settled (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL)
