@@ -70,6 +70,27 @@ class Settings(BaseSettings):
     polygon_tolerance: float = Field(
         1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge."
     )
+    out: Path = Field(Path("data/regions"), description="Folder of the data set that exports make.")
+    every: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d{0,5}[smhd]$",
+        description="How often `serve` exports: `30m`, `2h`, `1d`; never when empty.",
+    )
+    formats: str = Field(
+        "pam_jsonl,coco,parquet,webdataset,yolo,video", description="Formats of the data set, separated by commas."
+    )
+    validation: float = Field(0.1, ge=0, le=1, description="Share of the data set's images that validate.")
+    categories: Path | None = Field(
+        None, description="YAML file with one name for many ways to write a category: `coin: [coins, silver coin]`."
+    )
+    consensus: Literal["all", "latest", "ground_truth", "agreement"] = Field(
+        "all",
+        description="Whose regions count where several people annotated one task: `all`, `latest`, `ground_truth`, or "
+        "`agreement` (what most of them drew).",
+    )
+    consensus_iou: float = Field(
+        0.5, gt=0, le=1, description="How much two masks must overlap (IoU) to be one object, for `agreement`."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )

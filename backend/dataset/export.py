@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import labeling_config
+from backend.consensus import Consensus, Rule
 from backend.dataset.formats import FORMATS
 from backend.dataset.harvest import FetchImage, Harvest
 from backend.dataset.images import ImagePool
@@ -46,12 +47,15 @@ class ExportOptions:
     max_pixels: largest image and mask that is read.
     formats:    names from `backend.dataset.formats`.
     validation: share of the images that validate, 0..1.
+    consensus, consensus_iou: see `backend.consensus.Consensus`.
     projects:   which projects the data set is of: their ids, or ALL_PROJECTS. It stays so for as long as it lives.
     """
 
     max_pixels: int
     formats: tuple[str, ...] = tuple(FORMATS)
     validation: float = 0.1
+    consensus: Rule = "all"
+    consensus_iou: float = 0.5
     names: CategoryNames = field(default_factory=CategoryNames)
     projects: str = ALL_PROJECTS
 
@@ -105,9 +109,10 @@ def _harvest(
     options: ExportOptions,
     progress: Progress,
 ) -> Harvest:
+    config = labeling_config.parse(project.get("label_config") or "")
     return Harvest(
         project=source.id,
-        config=labeling_config.parse(project.get("label_config") or ""),
+        config=config,
         ledger=ledger,
         state=state,
         pool=ImagePool(store.pool, options.max_pixels),
@@ -115,8 +120,7 @@ def _harvest(
         check_studio=lambda: source.studio.project(source.id),
         max_pixels=options.max_pixels,
         key=hashlib.sha256(f"data set {ledger.id}".encode()).digest(),
-        choose=lambda annotations: annotations,
-        settings="all",
+        consensus=Consensus(options.consensus, options.consensus_iou, config, options.max_pixels),
         progress=lambda done: progress("reading regions", done),
     )
 
@@ -126,6 +130,8 @@ def _facts(described: Mapping[int, Mapping[str, Any]], state: State, options: Ex
         projects={id: str(project.get("title") or "") for id, project in sorted(described.items())},
         settings={
             "projects": options.projects,
+            "consensus": options.consensus,
+            "consensus_iou": f"{options.consensus_iou:g}",
             "validation": f"{options.validation:g}",
             "categories": options.names.fingerprint,
         },

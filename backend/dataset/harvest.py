@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC
 from itertools import islice
 from typing import Any
 
 from backend.annotations import CorrectedRegion, LeftOut, corrected_regions
+from backend.consensus import Consensus
 from backend.dataset.images import ImagePool, StoredImage
 from backend.dataset.state import Excluded, RegionRow, State, TaskRows
 from backend.dataset.texts import category_name, is_boilerplate, language
 from backend.errors import PictureError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
-from backend.masks import bounding_box, from_coco_rle, to_coco_rle
+from backend.masks import bounding_box, to_coco_rle
+from backend.outcome import Outcome, compare
 from backend.suggestion import Suggestion
 from backend.webhook_event import Annotation
 from model.region import FIELDS
@@ -40,6 +42,7 @@ class Harvest:
                   must not pass for a lost file.
     max_pixels:   largest mask that is read.
     key:          of the hashes that stand for annotators and addresses.
+    consensus:    whose regions count where several annotators worked on one task.
     """
 
     project: int
@@ -51,13 +54,12 @@ class Harvest:
     check_studio: Callable[[], object]
     max_pixels: int
     key: bytes
-    choose: Callable[[Sequence[Annotation]], Sequence[Annotation]]
-    settings: str
+    consensus: Consensus
     progress: Callable[[int], None] = field(default=lambda done: None)
 
     def run(self) -> int:
         """Take in what changed since the last time; how many tasks that were. It can be killed, and goes on there."""
-        settings = json.dumps([GENERATION, asdict(self.config), self.max_pixels, self.settings], sort_keys=True)
+        settings = json.dumps([GENERATION, asdict(self.consensus), self.max_pixels], sort_keys=True)
         reading = self.state.reading(self.project, hashlib.sha256(settings.encode()).hexdigest())
         done = 0
         for task in self.state.tasks_to_try_again(self.project):
@@ -88,7 +90,7 @@ class Harvest:
         """What a task gives to the data set."""
         annotations = self.ledger.annotations_of_task(self.project, task)
         run = _Task(self, task)
-        for annotation in self.choose([a for a in annotations if not a.was_cancelled]):
+        for annotation in self.consensus.choose(annotations):
             run.add(annotation)
         return TaskRows(
             self.project,
@@ -135,8 +137,8 @@ class _Task:
                     f"it was drawn on {width} x {height} pixels, but the image has {image.width} x {image.height}",
                 )  # fmt: skip
                 continue
-            words = dict(self._words(region, suggestions[region.region_id]))
-            body = self._body(region, words, annotation, suggestions[region.region_id])
+            outcome = compare(region, suggestions[region.region_id], harvest.config)
+            body = self._body(region, dict(self._words(region, outcome)), annotation, outcome)
             source = self._hash(f"address {region.image_address}")
             self.regions.append(RegionRow(annotation.id, position, image.sha256, source, body))
 
@@ -154,7 +156,7 @@ class _Task:
                 self.excluded.append(Excluded("picture", LeftOut(self._task, error.message + said)))
         return self.pictures[address]
 
-    def _words(self, region: CorrectedRegion, suggestion: Suggestion | None) -> Iterator[tuple[str, str]]:
+    def _words(self, region: CorrectedRegion, outcome: Outcome) -> Iterator[tuple[str, str]]:
         """Each field with its text; "" in place of one that says nothing."""
         for name in FIELDS:
             text = region.words[name]
@@ -162,7 +164,7 @@ class _Task:
             if text and is_boilerplate(text, preset.presets if preset else ()):
                 self._leave_out(region, "boilerplate", f"its {name} says nothing: {text[:50]!r}")
                 text = ""
-            elif name == "explanation" and text and _is_of_another_category(region, suggestion):
+            elif name == "explanation" and text and _is_of_another_category(outcome):
                 self._leave_out(
                     region, "boilerplate",
                     "its category was corrected, but the explanation is still the one of the suggested category",
@@ -171,11 +173,10 @@ class _Task:
             yield name, text
 
     def _body(
-        self, region: CorrectedRegion, words: Mapping[str, str], annotation: Annotation, suggestion: Suggestion | None
+        self, region: CorrectedRegion, words: Mapping[str, str], annotation: Annotation, outcome: Outcome
     ) -> dict[str, Any]:
         """A DatasetRegion's fields, but for its category, which the mapping file decides later."""
         x0, y0, x1, y1 = map(int, bounding_box(region.mask))
-        outcome, iou = _outcome(region, suggestion)
         return {
             "id": f"{region.project_id}-{region.task_id}-{region.annotation_id}-{region.region_id}",
             "rle": to_coco_rle(region.mask),
@@ -193,8 +194,8 @@ class _Task:
             "region_id": region.region_id,
             "annotator": None if annotation.annotator is None else self._hash(f"annotator {annotation.annotator}"),
             "model_version": region.model_version,
-            "outcome": outcome,
-            "mask_iou": iou,
+            "outcome": outcome.kind,
+            "mask_iou": None if outcome.mask_iou is None else round(outcome.mask_iou, 6),
             "updated_at": annotation.updated_at.astimezone(UTC).isoformat(),
         }
 
@@ -206,23 +207,13 @@ class _Task:
         return hmac.digest(self._harvest.key, text.encode("utf-8", "backslashreplace"), "sha256").hex()[:16]
 
 
-def _is_of_another_category(region: CorrectedRegion, suggestion: Suggestion | None) -> bool:
-    """Whether the explanation was left as suggested, but not the category that it explains."""
+def _is_of_another_category(outcome: Outcome) -> bool:
+    """Whether the explanation was left as it was offered, but not the category that it explains."""
+    category, explanation = outcome.words.get("category"), outcome.words.get("explanation")
     return (
-        suggestion is not None
-        and region.words["explanation"] == " ".join(suggestion.explanation.split())
-        and bool(suggestion.category)
-        and category_name(region.words["category"]) != category_name(suggestion.category)
+        category is not None
+        and explanation is not None
+        and explanation.letters == 0
+        and bool(category.offered)
+        and category_name(category.offered) != category_name(category.written)
     )
-
-
-def _outcome(region: CorrectedRegion, suggestion: Suggestion | None) -> tuple[str, float | None]:
-    """What became of a suggestion, and the IoU of its mask with the region's."""
-    if suggestion is None:
-        return "drawn", None
-    if (suggestion.height, suggestion.width) != region.mask.shape:
-        return "corrected", None
-    before = from_coco_rle(suggestion.mask_rle, suggestion.height, suggestion.width)
-    iou = float((before & region.mask).sum() / (before | region.mask).sum())
-    suggested = {name: " ".join(str(getattr(suggestion, name)).split()) for name in FIELDS}
-    return ("accepted" if iou == 1 and suggested == dict(region.words) else "corrected"), round(iou, 6)

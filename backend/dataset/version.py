@@ -178,7 +178,7 @@ class _Build:
             for path in module.write_shard(self._folder, shard.name, found, self._image_bytes):
                 self.new.append(path)
                 files[path] = _sha256(self._folder / path)
-        records = records_path(shard.name)
+        records = _records_path(shard.name)
         files[records] = self.write(records, [to_line(item) + "\n" for item in found])
         listing = {
             "digest": shard.digest,
@@ -213,8 +213,19 @@ class _Build:
             self._folders.add(parent)
 
 
-def records_path(shard: str) -> str:
-    """Where a version keeps the neutral records of a shard."""
+def shard_digests(version: Path) -> Iterator[tuple[str, str]]:
+    """The shards of a version, in the order of their names, each with what changes whenever anything in it does."""
+    for path in sorted((version / PRIVATE / "listing").glob("*.json")):
+        yield path.stem, json.loads(path.read_text(encoding="utf-8"))["digest"]
+
+
+def read_records(version: Path, shard: str) -> Iterator[str]:
+    """The neutral records of a shard, see `backend.dataset.records.to_line`."""
+    with open(version / _records_path(shard), encoding="utf-8", newline="\n") as file:
+        yield from file
+
+
+def _records_path(shard: str) -> str:
     return f"{PRIVATE}/records/{shard}.jsonl"
 
 

@@ -10,7 +10,7 @@ import pytest
 from backend import labeling_config
 from backend.consensus import Consensus, Rule
 from backend.webhook_event import Annotation
-from tests.backend.export.project import CONFIG, results
+from tests.backend.annotated_project import CONFIG, results
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LEFT, RIGHT, THIN = (slice(10, 30), slice(10, 30)), (slice(10, 30), slice(50, 70)), (slice(0, 2), slice(0, 60))

@@ -19,7 +19,7 @@ from backend.suggestion import Suggestion
 from backend.webhook_event import Annotation
 from model.prompt import Box, Point
 from model.region import Region, Words
-from tests.backend.export.project import coin_masks, suggestion
+from tests.backend.annotated_project import coin_masks, suggestion
 from tests.backend.test_ledger import NOON
 
 CONFIGS = Path(__file__).parents[2] / "label_config"

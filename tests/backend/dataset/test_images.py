@@ -12,9 +12,10 @@ from PIL import Image
 from skimage import data
 
 from backend import pictures
+from backend.dataset.images import ImagePool, perceptual_hash
+from backend.dataset.splits import NEAR
 from backend.errors import PictureError
-from backend.export.images import ImageStore
-from tests.backend.export.project import MEGAPIXEL, photograph
+from tests.backend.annotated_project import MEGAPIXEL, photograph
 
 
 @pytest.mark.parametrize(
@@ -23,13 +24,13 @@ from tests.backend.export.project import MEGAPIXEL, photograph
 def test_an_upright_file_is_stored_byte_for_byte(tmp_path: Path, format: str, suffix: str) -> None:
     """Re-encoding would cost quality; the suffix tells what the bytes are, whatever the address said."""
     file = photograph("chelsea", format)
-    store = ImageStore(tmp_path, MEGAPIXEL)
+    store = ImagePool(tmp_path, MEGAPIXEL)
     image = store.add(file)
     assert (image.height, image.width) == (300, 451)
-    assert image.path == f"images/{hashlib.sha256(file).hexdigest()[:16]}.{suffix}"
-    assert (tmp_path / image.path).read_bytes() == file
-    assert store.add(file) == image and len(store) == 1
-    assert (as_a_trainer_reads(tmp_path / image.path) == pictures.decode(file, MEGAPIXEL)).all()
+    assert image.name == f"{hashlib.sha256(file).hexdigest()[:16]}.{suffix}"
+    assert (tmp_path / image.name).read_bytes() == file
+    assert store.add(file) == image and len(list(tmp_path.iterdir())) == 1
+    assert (as_a_trainer_reads(tmp_path / image.name) == pictures.decode(file, MEGAPIXEL)).all()
 
 
 def as_a_trainer_reads(path: Path) -> np.ndarray:
@@ -48,10 +49,10 @@ def test_a_file_on_its_side_is_stored_upright(tmp_path: Path, format: str, orien
     upright = np.rot90(data.chelsea(), quarter_turns)
     upright = upright[:, ::-1] if mirrored else upright
     original = photograph("chelsea", format, orientation)
-    image = ImageStore(tmp_path, MEGAPIXEL).add(original)
-    content = (tmp_path / image.path).read_bytes()
-    assert image.path == f"images/{hashlib.sha256(content).hexdigest()[:16]}.png"
-    pixels = as_a_trainer_reads(tmp_path / image.path)
+    image = ImagePool(tmp_path, MEGAPIXEL).add(original)
+    content = (tmp_path / image.name).read_bytes()
+    assert image.name == f"{hashlib.sha256(content).hexdigest()[:16]}.png"
+    pixels = as_a_trainer_reads(tmp_path / image.name)
     assert (image.height, image.width) == pixels.shape[:2] == upright.shape[:2]
     assert np.abs(pixels.astype(int) - upright).mean() < 6
     assert (pixels == pictures.decode(original, MEGAPIXEL)).all()
@@ -63,8 +64,8 @@ def test_a_turn_that_xmp_asks_for_is_not_passed_on(tmp_path: Path) -> None:
     file = saved(Image.fromarray(data.chelsea()), "JPEG", xmp=asks)
     with Image.open(io.BytesIO(file)) as image:
         assert image.getexif()[0x0112] == 6
-    stored = ImageStore(tmp_path, MEGAPIXEL).add(file)
-    assert (as_a_trainer_reads(tmp_path / stored.path) == pictures.decode(file, MEGAPIXEL)).all()
+    stored = ImagePool(tmp_path, MEGAPIXEL).add(file)
+    assert (as_a_trainer_reads(tmp_path / stored.name) == pictures.decode(file, MEGAPIXEL)).all()
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:
@@ -117,31 +118,47 @@ def test_what_readers_disagree_about_is_stored_as_it_was_seen(tmp_path: Path, fi
     with Image.open(io.BytesIO(original)) as image:
         differs = (np.asarray(image.convert("RGB")) != seen).any()
     assert differs == (name in AS_SEEN_ONLY_WHEN_WRITTEN_ANEW)
-    image = ImageStore(tmp_path, MEGAPIXEL).add(original)
-    assert image.path.endswith(".png")
-    with Image.open(tmp_path / image.path) as stored:
+    image = ImagePool(tmp_path, MEGAPIXEL).add(original)
+    assert image.name.endswith(".png")
+    with Image.open(tmp_path / image.name) as stored:
         assert (stored.mode, stored.has_transparency_data) == ("RGB", False)
-    assert (as_a_trainer_reads(tmp_path / image.path) == seen).all()
+    assert (as_a_trainer_reads(tmp_path / image.name) == seen).all()
 
 
 def test_a_16_bit_grey_of_30000_stays_dark(tmp_path: Path) -> None:
     """On screen it is 117; `convert("RGB")` makes 255 of it, and so a white picture of most microscope images."""
-    image = ImageStore(tmp_path, MEGAPIXEL).add(saved(Image.fromarray(np.full((4, 4), 30_000, np.uint16)), "PNG"))
-    assert (as_a_trainer_reads(tmp_path / image.path) == 117).all()
+    image = ImagePool(tmp_path, MEGAPIXEL).add(saved(Image.fromarray(np.full((4, 4), 30_000, np.uint16)), "PNG"))
+    assert (as_a_trainer_reads(tmp_path / image.name) == 117).all()
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0MM\0*\0\0\0\x08\0\x05", b"Exif\0\0no TIFF header", b"\xff" * 40])
 def test_damaged_exif_data_is_not_passed_on(tmp_path: Path, exif: bytes) -> None:
     """What a browser, Pillow and OpenCV make of it differs; the stored image leaves nothing to make of."""
-    image = ImageStore(tmp_path, MEGAPIXEL).add(saved(CAT, "JPEG", exif=exif, quality=90))
+    image = ImagePool(tmp_path, MEGAPIXEL).add(saved(CAT, "JPEG", exif=exif, quality=90))
     assert (image.height, image.width) == (300, 451)
-    assert as_a_trainer_reads(tmp_path / image.path).shape == (300, 451, 3)
+    assert as_a_trainer_reads(tmp_path / image.name).shape == (300, 451, 3)
 
 
 @pytest.mark.parametrize("file", [b"", b"no image", photograph("chelsea")[:2000]])
 def test_what_is_no_image_is_refused_and_not_stored(tmp_path: Path, file: bytes) -> None:
     """An error page behind an image's address must not end up in a data set."""
-    store = ImageStore(tmp_path, MEGAPIXEL)
+    store = ImagePool(tmp_path, MEGAPIXEL)
     with pytest.raises(PictureError):
         store.add(file)
-    assert len(store) == 0 and list((tmp_path / "images").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_near_duplicates_have_near_hashes(name: str) -> None:
+    """A photograph that was encoded again, scaled, or made brighter or darker stays within reach; another does not."""
+    photo = Image.fromarray(getattr(data, name)())
+    others = {other: getattr(data, other)() for other in ("astronaut", "coffee", "chelsea", "rocket") if other != name}
+    original = perceptual_hash(np.asarray(photo))
+    for changed in (
+        Image.open(io.BytesIO(saved(photo, "JPEG", quality=30))),
+        photo.resize((photo.width // 2, photo.height // 2)),
+        photo.point(lambda value: min(255, int(value * 1.2))),
+        photo.point(lambda value: int(value * 0.7)),
+    ):
+        assert (original ^ perceptual_hash(np.asarray(changed.convert("RGB")))).bit_count() <= NEAR
+    assert all((original ^ perceptual_hash(other)).bit_count() > 2 * NEAR for other in others.values())
