@@ -58,7 +58,8 @@ def image_entry(image: DatasetImage) -> dict:
 def annotation(image: DatasetImage, region: DatasetRegion) -> dict:
     """The COCO annotation of `region`, less its category's number."""
     return {
-        "id": int(hashlib.sha256(region.id.encode()).hexdigest()[:_ID_HEX_DIGITS], 16),
+        # The frames of a video may share a region's id.
+        "id": int(hashlib.sha256(f"{image.sha256} {region.id}".encode()).hexdigest()[:_ID_HEX_DIGITS], 16),
         "image_id": int(image.sha256[:_ID_HEX_DIGITS], 16),
         "segmentation": {"size": [image.height, image.width], "counts": region.rle},
         "area": region.area,

@@ -22,7 +22,9 @@ from backend.masks import from_coco_rle, from_polygons, to_one_polygon
 
 NAME = "yolo"
 TOLERANCE = 0.5
-"""How far, in pixels, a ring may leave the mask's edge."""
+"""How far, in pixels, a ring may leave the mask's edge, as long as it gives back MIN_IOU of the mask."""
+
+MIN_IOU = 0.98
 
 _DIGITS = 6  # a hundredth of a pixel in an image of 10 000
 _YAML = "data.yaml"
@@ -105,27 +107,26 @@ def round_trip_iou(folder: Path) -> tuple[float, float] | None:
     return (found.total / found.count, found.least) if found.count else None
 
 
-def ring_of(mask: np.ndarray) -> np.ndarray:
-    """The ring of a mask, bool (H, W), not empty: float (N, 2), x and y in shares of width and height, rounded."""
-    return np.round(to_one_polygon(mask, TOLERANCE) / mask.shape[::-1], _DIGITS)
+def ring_of(mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """The ring of a mask, bool (H, W), not empty: float (N, 2), x and y in shares of width and height, rounded.
 
-
-def parse_line(line: str) -> tuple[int, np.ndarray]:
-    """Class number and ring, float (N, 2), of one line. Raises ValueError when it is not one of this format."""
-    number, *numbers = line.split()
-    ring = np.array([float(text) for text in numbers])
-    if len(ring) < 6 or len(ring) % 2 or not ((ring >= 0) & (ring <= 1)).all():
-        raise ValueError(f"a label needs three or more points in shares of 0 to 1: {line[:80]!r}")
-    return int(number), ring.reshape(-1, 2)
+    And the IoU of what it gives back with the mask: at least MIN_IOU, as small and ragged masks keep their whole edge.
+    """
+    height, width = mask.shape
+    ring, iou = np.empty((0, 2)), 0.0
+    for tolerance in (TOLERANCE, 0.0):
+        ring = np.round(to_one_polygon(mask, tolerance) / (width, height), _DIGITS)
+        back = from_polygons([ring * (width, height)], height, width)
+        iou = float((mask & back).sum() / (mask | back).sum())
+        if iou >= MIN_IOU:
+            break
+    return ring, iou
 
 
 def _line(mask: np.ndarray) -> tuple[str, float]:
     """The coordinates of a line, and the IoU of what they give back with the mask."""
-    height, width = mask.shape
-    ring = ring_of(mask)
-    back = from_polygons([ring * (width, height)], height, width)
-    coordinates = " ".join(f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".") for value in ring.ravel())
-    return coordinates, float((mask & back).sum() / (mask | back).sum())
+    ring, iou = ring_of(mask)
+    return " ".join(f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".") for value in ring.ravel()), iou
 
 
 def _names(folder: Path) -> list[str]:
