@@ -46,11 +46,13 @@ def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_b
     """Write the rings of a shard's regions as a fragment; the paths written."""
     lines = []
     for image, regions in items:
-        rings = [
-            [region.category or UNNAMED, *_line(from_coco_rle(region.rle, image.height, image.width))]
-            for region in regions
-        ]
-        lines.append(fragments.dumps([image.split, image.path, rings]))
+        rings, ious = [], []
+        for region in regions:
+            ring, iou = _line(from_coco_rle(region.rle, image.height, image.width))
+            rings.append([region.category or UNNAMED, ring])
+            ious.append(iou)
+        # Apart, because the rings of a shard that did not change are not read again.
+        lines.append(f"{fragments.dumps([image.split, image.path, ious])}\t{fragments.dumps(rings)}")
     return fragments.write(folder, NAME, shard, lines)
 
 
@@ -64,15 +66,15 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
     if parent is not None and (old := _names(parent)) != names[: len(old)]:
         parent = None
     (folder / "labels").mkdir(exist_ok=True)
-    iou = _RoundTrip()
+    totals = _RoundTrip()
     labels: list[str] = []
-    images = _labels(folder, shards, {name: number for number, name in enumerate(names)}, parent, labels, iou)
+    images = _labels(folder, shards, {name: number for number, name in enumerate(names)}, parent, labels, totals)
     lists = fragments.distribute(folder, ((f"{split}.txt", f"./{image}") for split, image in images))
     # The format needs both keys: where there is no validation image, the others have to do.
     sides = {key: f"{split if f'{split}.txt' in lists else 'train'}.txt" for split, key in _KEYS}
     text = yaml.safe_dump(sides | {"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True)
     listing = fragments.write_lines(folder, _YAML, text.splitlines())
-    return [*labels, *lists, listing, fragments.write_lines(folder, _IOU, [fragments.dumps(vars(iou))])]
+    return [*labels, *lists, listing, fragments.write_lines(folder, _IOU, [fragments.dumps(vars(totals))])]
 
 
 def _labels(
@@ -81,17 +83,21 @@ def _labels(
     numbers: Mapping[str, int],
     parent: Path | None,
     written: list[str],
-    iou: _RoundTrip,
+    totals: _RoundTrip,
 ) -> Iterator[tuple[str, str]]:
-    """Write the label files; split and path of each image. Adds to `written` and `iou`."""
+    """Write the label files; split and path of each image. Adds to `written` and `totals`."""
     for shard in sorted(shards):
         unchanged = parent if parent and _is_same(folder, parent, shard) else None
-        for split, image, rings in map(json.loads, fragments.read(folder, NAME, [shard])):
-            label = PurePosixPath("labels", PurePosixPath(image).name).with_suffix(".txt").as_posix()
-            _write_label(folder, label, [f"{numbers[name]} {ring}" for name, ring, _ in rings], unchanged)
+        for line in fragments.read(folder, NAME, [shard]):
+            head, _, rings = line.partition("\t")
+            split, image, ious = json.loads(head)
+            label = f"labels/{PurePosixPath(image).stem}.txt"
+            if not (unchanged and _link(unchanged / label, folder / label)):
+                lines = (f"{numbers[name]} {ring}" for name, ring in json.loads(rings))
+                fragments.write_lines(folder, label, lines)
             written.append(label)
-            for *_, one in rings:
-                iou.add(one)
+            for iou in ious:
+                totals.add(iou)
             yield split, image
 
 
@@ -144,10 +150,11 @@ def _is_same(folder: Path, parent: Path, shard: str) -> bool:
         return False
 
 
-def _write_label(folder: Path, label: str, lines: Sequence[str], parent: Path | None) -> None:
-    path = folder / label
-    path.unlink(missing_ok=True)
-    if parent is not None and (parent / label).exists():
-        os.link(parent / label, path)
-    else:
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+def _link(old: Path, new: Path) -> bool:
+    """Make `new` a link to `old`; False where somebody took that out of its version."""
+    new.unlink(missing_ok=True)
+    try:
+        os.link(old, new)
+    except FileNotFoundError:
+        return False
+    return True
