@@ -83,14 +83,6 @@ class Settings(BaseSettings):
     categories: Path | None = Field(
         None, description="YAML file with one name for many ways to write a category: `coin: [coins, silver coin]`."
     )
-    consensus: Literal["all", "latest", "ground_truth", "agreement"] = Field(
-        "all",
-        description="Whose regions count where several people annotated one task: `all`, `latest`, `ground_truth`, or "
-        "`agreement` (what most of them drew).",
-    )
-    consensus_iou: float = Field(
-        0.5, gt=0, le=1, description="How much two masks must overlap (IoU) to be one object, for `agreement`."
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )

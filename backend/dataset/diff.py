@@ -83,7 +83,8 @@ def compare(before: Path, after: Path) -> Difference:
 
 def _read(version: Path, shards: list[str]) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """Path of each image to its split, and id of each region to its fields."""
-    images, regions = {}, {}
+    images: dict[str, str] = {}
+    regions: dict[str, dict[str, Any]] = {}
     for record in _records(version, shards):
         images[record["image"]["path"]] = record["image"]["split"]
         regions.update((region["id"], region | {"image": record["image"]["path"]}) for region in record["regions"])

@@ -17,7 +17,7 @@ from backend.dataset.region import DatasetImage, DatasetRegion, ImageRegions
 from backend.dataset.state import State
 from backend.dataset.texts import CategoryNames
 
-SHARD_IMAGES = 16
+SHARD_IMAGES = 8
 """Most images of a shard. Small, because a correction writes a whole shard anew."""
 
 _HEX_DIGITS = 16  # of the hash: as many as tell images apart in their file names
