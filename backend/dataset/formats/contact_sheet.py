@@ -95,7 +95,7 @@ def _broken(text: str, font: ImageFont.FreeTypeFont, lines: int) -> list[str]:
     """`text` in lines that fit, at spaces where it has any; what is too much becomes an ellipsis."""
     broken: list[str] = []
     while text and len(broken) < lines:
-        end = len(text)
+        end = min(len(text), _PICTURE[0])  # a letter is a pixel wide at least; a text may have millions
         while font.getlength(text[:end]) > _PICTURE[0] and end > 1:
             end -= 1
         if end < len(text) and " " in text[1:end]:

@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from backend.dataset.formats import FORMATS, card, contact_sheet, fonts, histograms, selected
-from tests.backend.dataset.formats.samples import FACTS, of_masks, photographs, write
+from tests.backend.dataset.formats.samples import FACTS, of_masks, photographs, region, write
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,16 @@ def test_a_font_that_has_the_letters_is_found_and_a_damaged_one_passed(
     letter = chr(max(fonts._characters(symbols) - fonts._characters(fonts.font_of("A"))))
     monkeypatch.setattr(fonts, "_system_fonts", lambda: (tmp_path / "broken-cjk.ttf", symbols))
     assert fonts.font_of(letter) == symbols and fonts.readable(letter) == letter
+
+
+def test_texts_of_any_length_fit_their_cell(tmp_path: Path) -> None:
+    """A caption of a hundred thousand letters, with spaces and without, must cost neither minutes nor the picture."""
+    mask = np.ones((9, 9), dtype=bool)
+    long = [region(mask, i, ("x" * 10**5, "", text)) for i, text in enumerate(["word " * 20_000, "币" * 10**5])]
+    items = of_masks(mask)
+    ((image, _), content) = items["train-all"][0]
+    write(tmp_path, {"train-all": [((image, tuple(long)), content)]}, [], whole=True)
+    assert Image.open(tmp_path / contact_sheet.FILE).size == (640, 330)
 
 
 @pytest.mark.parametrize("formats", [(), tuple(FORMATS)], ids=["none", "all"])
