@@ -56,17 +56,9 @@ class VersionStore:
         finally:
             shutil.rmtree(self._build, ignore_errors=True)
 
-    def publish(self, new: list[str]) -> Path:
-        """Make what was built the newest version, and `latest`. new: its files, less those of the version before."""
-        for path in new:
-            os.chmod(self._build / path, 0o444)  # it will be shared with the versions that follow
-        if len(new) > _MANY:
-            os.sync()
-        else:
-            for path in new:
-                _sync(self._build / path)
-            for parent, _, _ in os.walk(self._build):
-                _sync(Path(parent))
+    def publish(self, made: NewFiles) -> Path:
+        """Make what was built the newest version, and `latest`. made: its files, less those of the version before."""
+        made.sync()
         version = self.out / self.next_name()
         self._build.rename(version)
         _sync(self.out)
@@ -89,6 +81,32 @@ class VersionStore:
         self._link.symlink_to(version)
         os.replace(self._link, self.out / LATEST)
         _sync(self.out)
+
+
+class NewFiles:
+    """The files that a build has made in `folder`, to be brought to the disk before it is published."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._few: list[str] = []
+        self._are_many = False
+
+    def add(self, path: str) -> None:
+        """Note a file, and protect it: it will be shared with the versions that follow."""
+        os.chmod(self._folder / path, 0o444)
+        self._are_many = self._are_many or len(self._few) == _MANY
+        if not self._are_many:
+            self._few.append(path)
+
+    def sync(self) -> None:
+        """Return when they, and all folders, are on the disk."""
+        if self._are_many:
+            os.sync()
+            return
+        for path in self._few:
+            _sync(self._folder / path)
+        for parent, _, _ in os.walk(self._folder):
+            _sync(Path(parent))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,16 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backend.dataset import formats
+from backend.dataset import formats, records, region
 from backend.dataset.records import Shard, items, shards, to_line
 from backend.dataset.region import DatasetFacts, DatasetImage, ImageRegions
 from backend.dataset.state import State
-from backend.dataset.store import VersionStore
+from backend.dataset.store import NewFiles, VersionStore
 from backend.dataset.texts import CategoryNames
 from backend.errors import ExportError
-
-GENERATION = 1
-"""Of what is written of a region: a change of this code, or of a format's, that changes it writes every shard anew."""
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
@@ -58,7 +56,7 @@ def write_version(
 
     chosen: names of formats.
     """
-    salt = json.dumps([GENERATION, sorted(chosen)])
+    salt = json.dumps([_writers(), sorted(chosen)])
     digests = hashlib.sha256(json.dumps(asdict(facts), sort_keys=True).encode())
     for shard in shards(state, salt):
         digests.update(f"{shard.name} {shard.digest}\n".encode())
@@ -75,12 +73,12 @@ def write_version(
         build.finish(facts)
         manifest = build.manifest(facts, digests.hexdigest(), store.next_name())
         build.write(MANIFEST, [json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"])
-        version = store.publish(build.new)
+        version = store.publish(build.made)
     return Written(version, manifest, build.shards, build.shards_written)
 
 
 class _Build:
-    """A version on its way, in `folder`. new: the files in it that are no hard links."""
+    """A version on its way, in `folder`. made: the files in it that the parent has not."""
 
     def __init__(
         self,
@@ -91,7 +89,7 @@ class _Build:
         chosen: Collection[str],
         names: CategoryNames,
     ):
-        self.new: list[str] = []
+        self.made = NewFiles(folder)
         self.shards = self.shards_written = 0
         self._folder, self._parent, self._pool = folder, parent, pool
         self._state, self._formats, self._names = state, chosen, names
@@ -115,8 +113,7 @@ class _Build:
         """Write the files that span all shards, and the sums of all files."""
         for module in self._modules:
             for path in module.finish(self._folder, self._shard_names, facts, self._parent):
-                self.new.append(path)
-                self._whole[path] = _sha256(self._folder / path)
+                self._whole[path] = self._made(path)
         self._whole[LEFT_OUT] = self.write(LEFT_OUT, _left_out_lines(self._state))
         self._whole[CHECKSUMS] = self.write(CHECKSUMS, self._sums())
 
@@ -145,8 +142,13 @@ class _Build:
                 data = line.encode("utf-8")
                 digest.update(data)
                 file.write(data)
-        self.new.append(path)
+        self.made.add(path)
         return digest.hexdigest()
+
+    def _made(self, path: str) -> str:
+        """Note a file that a format has written; its SHA-256."""
+        self.made.add(path)
+        return _sha256(self._folder / path)
 
     def _linked(self, shard: Shard) -> dict[str, Any] | None:
         """The listing of a shard that was linked; None where the parent has another one, or not all of it."""
@@ -176,10 +178,9 @@ class _Build:
             files[image.path] = image.sha256
         for module in self._modules:
             for path in module.write_shard(self._folder, shard.name, found, self._image_bytes):
-                self.new.append(path)
-                files[path] = _sha256(self._folder / path)
-        records = _records_path(shard.name)
-        files[records] = self.write(records, [to_line(item) + "\n" for item in found])
+                files[path] = self._made(path)
+        path = _records_path(shard.name)
+        files[path] = self.write(path, [to_line(item) + "\n" for item in found])
         listing = {
             "digest": shard.digest,
             "files": dict(sorted(files.items())),
@@ -194,7 +195,7 @@ class _Build:
             raise ExportError(f"{kept} is gone or damaged: remove {self._pool.parent}, it is made anew")
         self._make_folder(image.path)
         os.link(kept, self._folder / image.path)
-        self.new.append(image.path)
+        self.made.add(image.path)
 
     def _image_bytes(self, image: DatasetImage) -> bytes:
         return (self._folder / image.path).read_bytes()
@@ -211,6 +212,13 @@ class _Build:
         if parent not in self._folders:
             (self._folder / parent).mkdir(parents=True, exist_ok=True)
             self._folders.add(parent)
+
+
+@functools.cache
+def _writers() -> str:
+    """Changes with the code that writes a shard: what older code has written is not linked, but written anew."""
+    files = [*Path(formats.__path__[0]).glob("*.py"), Path(__file__), Path(records.__file__), Path(region.__file__)]
+    return hashlib.sha256("".join(_sha256(file) for file in sorted(files)).encode()).hexdigest()
 
 
 def shard_digests(version: Path) -> Iterator[tuple[str, str]]:
@@ -238,7 +246,7 @@ def _is_published(path: str) -> bool:
 
 
 def _model_versions(found: Sequence[ImageRegions]) -> dict[str, int]:
-    versions = (region.model_version for _, regions in found for region in regions)
+    versions = (one.model_version for _, regions in found for one in regions)
     return dict(sorted(Counter(version for version in versions if version is not None).items()))
 
 
