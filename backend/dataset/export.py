@@ -22,7 +22,7 @@ from backend.dataset.state import State, reporting
 from backend.dataset.store import VersionStore, opened
 from backend.dataset.texts import CategoryNames
 from backend.dataset.version import read_manifest, write_version
-from backend.errors import ExportError
+from backend.errors import ConfigError, ExportError, LabelStudioError
 from backend.ledger import Ledger
 from backend.reconcile import Progress, TaskSource, reconcile
 
@@ -73,13 +73,17 @@ def export(
     LabelStudioError, LedgerError, ConfigError or ExportError when there can be no version; the ones that are there are
     then untouched, and the next export goes on where this one stopped.
     """
-    described = {source.id: source.studio.project(source.id) for source in sources}
+    described, skipped = _described(sources, options)
     with opened(out) as store, ExitStack() as stack:
         _check_projects(store, options.projects)
         stack.enter_context(reporting(store.state))
         state = stack.enter_context(State(store.state, ledger.id))
         tasks = 0
         for source in sources:
+            if source.id in skipped:
+                with state.writing():
+                    state.forget(source.id)
+                continue
             reconcile(source.id, ledger, source.studio, progress)
             tasks += _harvest(source, described[source.id], store, state, ledger, options, progress).run()
         settle(state, options.names, options.validation)
@@ -97,7 +101,31 @@ def export(
             shards=written.shards if written else 0,
             shards_written=written.shards_written if written else 0,
             left_out=tuple(islice(state.left_out(), _SHOWN)),
+            skipped=skipped,
         )
+
+
+def _described(
+    sources: Sequence[ProjectSource], options: ExportOptions
+) -> tuple[dict[int, Mapping[str, Any]], dict[int, str]]:
+    """What Label Studio says of each project; and the projects that a data set of all does without, each with a reason.
+
+    One project that was deleted, or whose config is none of ours, must not keep all others from being exported.
+    """
+    described: dict[int, Mapping[str, Any]] = {}
+    skipped: dict[int, str] = {}
+    for source in sources:
+        try:
+            project = source.studio.project(source.id)
+            labeling_config.parse(project.get("label_config") or "")
+        except (LabelStudioError, ConfigError) as error:
+            is_gone = isinstance(error, ConfigError) or error.code == "not_found"
+            if not is_gone or options.projects != ALL_PROJECTS or len(sources) == 1:
+                raise
+            skipped[source.id] = error.message
+        else:
+            described[source.id] = project
+    return described, skipped
 
 
 def _harvest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class ExportReport:
     manifest: of that version.
     tasks:    how many were read, because they had changed.
     shards, shards_written: of the new version; the others were linked.
+    skipped:  projects that are not in it, each with the reason.
     left_out: the first few of what stayed out; `left_out.jsonl` in the version has all.
     """
 
@@ -31,6 +32,7 @@ class ExportReport:
     shards: int
     shards_written: int
     left_out: tuple[Excluded, ...]
+    skipped: Mapping[int, str] = field(default_factory=dict)
 
     def summary(self) -> str:
         """A few lines."""
@@ -51,6 +53,7 @@ class ExportReport:
             lines += [f"  {_place(one)}: {one.what.reason}" for one in self.left_out[:_SHOWN]]
         if total > _SHOWN:
             lines.append(f"  and {total - _SHOWN} more, listed in {self.version / 'left_out.jsonl'}")
+        lines += [f"project {id} is not in it: {reason}" for id, reason in self.skipped.items()]
         return "\n".join(lines)
 
 

@@ -169,6 +169,15 @@ class State:
         """Tasks of which something could not be had."""
         return [task for (task,) in self.db.execute("SELECT task FROM tasks WHERE project = ? AND again", (project,))]
 
+    def forget(self, project: int) -> None:
+        """Let go of all that a project gave; it would be read from the beginning if it came back."""
+        self.db.execute(
+            "INSERT OR IGNORE INTO touched SELECT DISTINCT image FROM regions WHERE project = ?", (project,)
+        )
+        for table in ("regions", "left_out", "tasks", "pictures"):
+            self.db.execute(f"DELETE FROM {table} WHERE project = ?", (project,))
+        self.db.execute("DELETE FROM projects WHERE id = ?", (project,))
+
     def replace(self, rows: TaskRows) -> None:
         """Take what a task gives now in place of what it gave before."""
         key = rows.project, rows.task

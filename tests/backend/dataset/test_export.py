@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from backend.dataset.export import ExportOptions, ProjectSource, export
 from backend.dataset.store import latest, versions
 from backend.dataset.texts import CategoryNames
 from backend.errors import ConfigError, ExportError, LabelStudioError
 from backend.ledger import Ledger
 from tests.backend.dataset.small import (
     CONFIG,
+    MEGAPIXEL,
     Studio,
     annotation,
     box,
@@ -309,6 +311,36 @@ def test_a_lost_label_studio_is_no_lost_picture(ledger: Ledger, out: Path) -> No
     with pytest.raises(LabelStudioError, match="it is gone"):
         run(ledger, out, studio=Gone(*tasks))
     assert latest(out) is None
+
+
+def test_a_deleted_project_does_not_stop_the_others(ledger: Ledger, out: Path) -> None:
+    """A data set of all projects does without one that Label Studio has no more, or whose config is none of ours."""
+
+    class Other(Studio):
+        config_now = CONFIG
+
+        def project(self, project_id: int) -> dict[str, Any]:
+            if self.config_now == "":
+                raise LabelStudioError("it answered 404", code="not_found", status=404)
+            return super().project(project_id) | {"label_config": self.config_now}
+
+    other = Other(task(7, "/data/77.jpg", annotation(7000, region("o", (1, 1, 9, 9), ("kind", "", "")))))
+    sources = [ProjectSource(1, Studio(*project(3)), fetch), ProjectSource(2, other, fetch)]
+    options = ExportOptions(MEGAPIXEL, formats=("coco",))
+    both = export(sources, out, ledger, options)
+    assert set(both.manifest["projects"]) == {"1", "2"} and "2-7-7000-o" in regions(both.version)
+    Other.config_now = ""
+    one = export(sources, out, ledger, options)
+    assert "2-7-7000-o" not in regions(one.version) and len(regions(one.version)) == 6
+    assert "project 2 is not in it: it answered 404" in one.summary()
+    Other.config_now = "<View><Text name='t' value='$t'/></View>"
+    assert not export(sources, out, ledger, options).is_new
+    Other.config_now = CONFIG
+    again = export(sources, out, ledger, options)
+    assert contents(again.version) == contents(both.version)
+    Other.config_now = ""
+    with pytest.raises(LabelStudioError, match="404"):
+        export(sources[1:], out.with_name("other"), ledger, ExportOptions(MEGAPIXEL, projects="2"))
 
 
 def test_a_data_set_is_of_one_choice_of_projects(ledger: Ledger, out: Path) -> None:
