@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from backend.webhook_event import Annotation
@@ -15,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def order_of(annotation: Annotation) -> tuple[int, str]:
     """What decides which of two states of an annotation is the later: `updated_at` in microseconds, then the body,
     where Label Studio gave both one time, so that the order of arrival never matters."""
-    fields = asdict(annotation)
+    fields = dict(vars(annotation))  # not asdict, which would copy every number of every mask
     for key in ("created_at", "updated_at"):
         fields[key] = fields[key].astimezone(UTC).isoformat()
     return microseconds(annotation.updated_at), json.dumps(fields, sort_keys=True)

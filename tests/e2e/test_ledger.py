@@ -140,6 +140,11 @@ def held(demo: Demo, project: int) -> dict[int, bool]:
         return {a.id: a.was_cancelled for of_task in ledger.annotations_by_task(project) for a in of_task}
 
 
+def change_number(demo: Demo, project: int) -> int:
+    with Ledger(demo.data_dir / "ledger.sqlite") as ledger:
+        return ledger.change_number(project)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -163,7 +168,9 @@ def test_the_data_set_is_what_label_studio_says(demo: Demo, tmp_path: Path) -> N
     work.delete_tasks(seventh)
     expected = {changed: False, deleted: False, skipped: True, unskipped: True, other: False}
     wait_for(lambda: held(demo, work.project) == expected)
+    number = change_number(demo, work.project)
     assert run_export(demo, work.project, out) == work.exported()
+    assert change_number(demo, work.project) == number, "its list says of an annotation what its webhooks said"
     assert {category for category, *_ in work.exported()} == {"old coin", "small coin", "coin", "medal"}
 
     demo.backend.stop()
