@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from backend.ledger.database import Database
+from backend.ledger.group_commit import GroupCommit
 from backend.ledger.intake import TaskPage, take_event, take_page
 from backend.ledger.outcomes import Outcomes
 from backend.ledger.project import Project
 from backend.ledger.reconciliation import Reconciliation
 from backend.ledger.states import from_body
 from backend.suggestion import Suggestion
-from backend.webhook_event import Annotation, parse_webhook
+from backend.webhook_event import Annotation, WebhookEvent, parse_webhook
 
 JOURNAL_BYTES = 256 << 20
 """How much of what came in is kept verbatim, unless the settings say otherwise."""
@@ -60,6 +61,7 @@ class Ledger:
         self._journal_bytes = journal_bytes
         self._file = Database(path)
         self.outcomes = Outcomes(self._file)
+        self._journal = GroupCommit(self._write_events)
 
     def close(self) -> None:
         """Close the file; the ledger is of no use afterwards."""
@@ -129,10 +131,12 @@ class Ledger:
         A repeated event, an older one that arrives late, and any one of a deleted annotation or task change nothing.
         Raises RequestError, and keeps nothing, when the webhook is malformed.
         """
-        event = parse_webhook(action, payload)
-        body = _event_body(action, payload)
+        self._journal((parse_webhook(action, payload), _event_body(action, payload)))
+
+    def _write_events(self, events: Sequence[tuple[WebhookEvent, str]]) -> None:
         with self._file.writing() as db:
-            take_event(db, event, self._append(db, body))
+            for event, body in events:
+                take_event(db, event, self._append(db, body))
 
     @property
     def number(self) -> int:
