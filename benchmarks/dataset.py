@@ -8,6 +8,7 @@ were corrected. Times are of the wall and of the CPU; on a machine that others u
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import multiprocessing
@@ -35,6 +36,7 @@ from model.prompt import Point
 WIDTH, HEIGHT = 160, 120
 REGIONS_PER_IMAGE = 5
 CORRECTIONS = 100
+MASKS = 500
 PROJECT = 1
 CONFIG = """<View>
 <KeyPointLabels name="point" toName="image" smart="true"><Label value="Object"/></KeyPointLabels>
@@ -58,10 +60,17 @@ def picture(address: str, task: int) -> bytes:
 
 
 def mask(task: int, number: int, grown: int) -> np.ndarray:
-    chance = np.random.default_rng((task, number))
+    """One of MASKS ellipses: packing another one for each region would take longer than what is measured."""
+    chance = np.random.default_rng((task * REGIONS_PER_IMAGE + number) % MASKS)
     centre = int(chance.integers(20, WIDTH - 20)), int(chance.integers(20, HEIGHT - 20))
     axes = int(chance.integers(6, 18)) + grown, int(chance.integers(6, 18))
-    return cv2.ellipse(np.zeros((HEIGHT, WIDTH), np.uint8), centre, axes, 30 * number, 0, 360, 1, -1).astype(bool)
+    angle = int(chance.integers(0, 180))
+    return cv2.ellipse(np.zeros((HEIGHT, WIDTH), np.uint8), centre, axes, angle, 0, 360, 1, -1).astype(bool)
+
+
+@functools.cache
+def brush_rle(which: int, grown: int) -> list[int]:
+    return to_brush_rle(mask(which // REGIONS_PER_IMAGE, which % REGIONS_PER_IMAGE, grown))
 
 
 def annotation(task: int, age: int) -> Annotation:
@@ -70,7 +79,7 @@ def annotation(task: int, age: int) -> Annotation:
     for number in range(REGIONS_PER_IMAGE):
         kind = KINDS[(task + number) % len(KINDS)]
         common = {"id": f"r{task}-{number}", "original_width": WIDTH, "original_height": HEIGHT}
-        rle = {"format": "rle", "rle": to_brush_rle(mask(task, number, age))}
+        rle = {"format": "rle", "rle": brush_rle((task * REGIONS_PER_IMAGE + number) % MASKS, age)}
         results.append(common | {"from_name": "region", "type": "brushlabels", "value": rle})
         for name, text in (
             ("category", kind),

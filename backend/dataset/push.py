@@ -8,7 +8,7 @@ import httpx
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-from backend.dataset.version import PRIVATE, read_manifest
+from backend.dataset.version import LEFT_OUT, PRIVATE, read_manifest
 from backend.errors import ExportError
 
 
@@ -28,7 +28,7 @@ def push(version: Path, repository: str, api: HfApi | None = None) -> str:
             repo_type="dataset",
             folder_path=version.resolve(),
             commit_message=name,
-            ignore_patterns=[f"{PRIVATE}/**"],
+            ignore_patterns=[f"{PRIVATE}/**", LEFT_OUT],
             delete_patterns=["*"],
         )
         api.create_tag(repository, repo_type="dataset", tag=name, exist_ok=True)

@@ -24,6 +24,8 @@ from backend.errors import ExportError
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
 LEFT_OUT = "left_out.jsonl"
+"""What was left out, and why. Like PRIVATE it is not published, since a reason may name an image's address."""
+
 PRIVATE = ".shards"
 """Where the files lie that serve the next version, and are no part of what is published: the formats' fragments, and
 of each shard its listing and its records."""
@@ -242,7 +244,7 @@ def _listing_path(shard: str) -> str:
 
 
 def _is_published(path: str) -> bool:
-    return not path.startswith(f"{PRIVATE}/")
+    return path != LEFT_OUT and not path.startswith(f"{PRIVATE}/")
 
 
 def _model_versions(found: Sequence[ImageRegions]) -> dict[str, int]:

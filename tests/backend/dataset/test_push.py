@@ -83,13 +83,13 @@ def version(tmp_path: Path) -> Path:
 
 
 def test_what_is_published_arrives(double: Double, version: Path) -> None:
-    """Every file but our own fragments, byte for byte; what an older version had and this one has not is gone."""
+    """Every file but our own fragments and reasons, to the byte; what only an older version had is gone."""
     hub = Hub(double)
     assert push(version, "org/coins", HfApi(double.url, token="hf_token")) == f"{double.url}/datasets/org/coins"
     published = {
         path.relative_to(version).as_posix(): path.read_bytes()
         for path in version.rglob("*")
-        if path.is_file() and ".shards" not in path.parts
+        if path.is_file() and ".shards" not in path.parts and path.name != "left_out.jsonl"
     }
     assert hub.files == published
     assert hub.created is not None and hub.created["type"] == "dataset" and hub.created["visibility"] == "private"
