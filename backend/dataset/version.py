@@ -156,19 +156,22 @@ class _Build:
         """The listing of a shard that was linked; None where the parent has another one, or not all of it."""
         if self._parent is None:
             return None
-        linked: list[Path] = []
+        # Strings, not paths, as this is done for every file of every version.
+        source, target = f"{self._parent}/", f"{self._folder}/"
+        linked: list[str] = []
         try:
-            listing = json.loads((self._parent / _listing_path(shard.name)).read_text(encoding="utf-8"))
+            with open(source + _listing_path(shard.name), encoding="utf-8") as file:
+                listing = json.load(file)
             if listing["digest"] != shard.digest:
                 return None
             for path in [*listing["files"], _listing_path(shard.name)]:
                 self._make_folder(path)
-                os.link(self._parent / path, self._folder / path)
-                linked.append(self._folder / path)
+                os.link(source + path, target + path)
+                linked.append(target + path)
         except (FileNotFoundError, ValueError, KeyError):
             # Somebody took a file out of a version. What is linked already must not be written through.
             for one in linked:
-                one.unlink()
+                os.unlink(one)
             return None
         return listing
 

@@ -83,11 +83,12 @@ def annotation(image: DatasetImage, region: DatasetRegion) -> dict:
 def _document(folder: Path, shards: Sequence[str], split: str, names: Sequence[str]) -> Iterator[str]:
     numbers = {fragments.dumps(name): number for number, name in enumerate(names, start=1)}
 
+    mine = [shard for shard in shards if shard.startswith(f"{split}-")]
+
     def rows() -> Iterator[tuple[str, str]]:
-        for line in fragments.read(folder, NAME, shards):
-            side, name, row = line.split("\t", 2)
-            if side == split:
-                yield name, row
+        for line in fragments.read(folder, NAME, mine):
+            _, name, row = line.split("\t", 2)
+            yield name, row
 
     yield '{"info":{"description":"PAM Studio, ' + split + '"},'
     yield '"images":['

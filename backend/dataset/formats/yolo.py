@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -91,8 +91,8 @@ def _labels(
         for line in fragments.read(folder, NAME, [shard]):
             head, _, rings = line.partition("\t")
             split, image, ious = json.loads(head)
-            label = f"labels/{PurePosixPath(image).stem}.txt"
-            if not (unchanged and _link(unchanged / label, folder / label)):
+            label = f"labels/{image.rpartition('/')[2].rpartition('.')[0]}.txt"
+            if not (unchanged and _link(f"{unchanged}/{label}", f"{folder}/{label}")):
                 lines = (f"{numbers[name]} {ring}" for name, ring in json.loads(rings))
                 fragments.write_lines(folder, label, lines)
             written.append(label)
@@ -150,11 +150,13 @@ def _is_same(folder: Path, parent: Path, shard: str) -> bool:
         return False
 
 
-def _link(old: Path, new: Path) -> bool:
+def _link(old: str, new: str) -> bool:
     """Make `new` a link to `old`; False where somebody took that out of its version."""
-    new.unlink(missing_ok=True)
     try:
         os.link(old, new)
+    except FileExistsError:
+        os.unlink(new)
+        return _link(old, new)
     except FileNotFoundError:
         return False
     return True
