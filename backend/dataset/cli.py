@@ -49,7 +49,8 @@ def export(
     from backend.ledger import Ledger
 
     options = options_of(settings, project)
-    with Ledger(settings.data_dir / "ledger.sqlite") as ledger, Progress(transient=True) as bars:
+    path = settings.data_dir / "ledger.sqlite"
+    with Ledger(path, settings.journal_bytes) as ledger, Progress(transient=True) as bars:
         bar = bars.add_task("", total=None)
         report = run(
             sources_of(settings, ledger, project),

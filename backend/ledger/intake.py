@@ -32,7 +32,7 @@ def take_event(db: sqlite3.Connection, event: WebhookEvent, number: int) -> None
     """Bring the rows up to date with webhook `number`."""
     for annotation in event.changed:
         row = _row(db, annotation.id)
-        if _is_deleted(db, annotation.task_id):
+        if _is_deleted(db, annotation.task_id, since=-1):
             continue
         if row is None or not row["deleted"] and order_of_row(row) < order_of(annotation):
             _put(db, annotation, row, number)
@@ -51,7 +51,7 @@ def take_page(db: sqlite3.Connection, page: TaskPage, since: int, next_number: C
     The page counts for more than anything in the rows, except what an event has said since.
     next_number: called once, with the ids that change, where there are any.
     """
-    deleted_since = {row["id"] for row in db.execute("SELECT id FROM deleted_tasks WHERE confirmed > ?", (since,))}
+    deleted_since = {id for id in page.task_ids if _is_deleted(db, id, since)}
     put = []
     for annotation in page.annotations:
         row = _row(db, annotation.id)
@@ -95,8 +95,10 @@ def _row(db: sqlite3.Connection, annotation_id: int) -> sqlite3.Row | None:
     return db.execute("SELECT * FROM annotations WHERE id = ?", (annotation_id,)).fetchone()
 
 
-def _is_deleted(db: sqlite3.Connection, task_id: int) -> bool:
-    return db.execute("SELECT 1 FROM deleted_tasks WHERE id = ?", (task_id,)).fetchone() is not None
+def _is_deleted(db: sqlite3.Connection, task_id: int, since: int) -> bool:
+    """Whether a webhook after event `since` said that the task was deleted."""
+    rows = db.execute("SELECT 1 FROM deleted_tasks WHERE id = ? AND confirmed > ?", (task_id, since))
+    return rows.fetchone() is not None
 
 
 def _put(db: sqlite3.Connection, annotation: Annotation, before: sqlite3.Row | None, number: int) -> None:
