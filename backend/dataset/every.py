@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
+logging.getLogger("apscheduler").setLevel(logging.ERROR)  # that a run was left out is what is wanted here
 
 COMMAND = (sys.executable, "-m", "backend", "export")
 
@@ -43,7 +44,6 @@ class Exports:
 
     def start(self) -> None:
         """Begin; the first export comes after one interval."""
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler.start()
         atexit.register(self.stop)
 
