@@ -94,8 +94,8 @@ def test_a_moved_mask_has_the_distance_that_it_was_moved_by():
     outcome = compare(submitted(results), made, OPEN)
     assert outcome.kind == "corrected"
     assert outcome.mask_iou == pytest.approx(17 / 23)
-    # Of 76 outline pixels, the 20 of the left side are 3 away, the next 2 x 2 along top and bottom 2 and 1, and the right
-    # side lies inside the other: 14 pixels 3 from it, and towards its corners 2 x (2 + 1).
+    # Of 76 outline pixels, the 20 of the left side are 3 away, the next 2 x 2 along top and bottom 2 and 1, and the
+    # right side lies inside the other: 14 pixels 3 from it, and towards its corners 2 x (2 + 1).
     assert outcome.boundary_distance == pytest.approx((20 * 3 + 2 * (2 + 1) + 14 * 3 + 2 * (2 + 1)) / 76)
 
 
