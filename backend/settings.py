@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     )
     validation: float = Field(0.1, ge=0, le=1, description="Share of the data set's images that validate.")
     categories: Path | None = Field(
-        None, description="YAML file with one name for many ways to write a category: `coin: [coins, silver coin]`."
+        None, description="YAML file that gives one name to the many ways to write a category."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
