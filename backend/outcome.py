@@ -21,6 +21,7 @@ from model.region import FIELDS
 
 Kind = Literal["accepted", "corrected", "drawn"]
 
+
 @dataclass(frozen=True)
 class WordChange:
     """What an annotator made of the words that were offered for one field.
