@@ -66,11 +66,10 @@ def corrected_regions(
     """
     for region_id, results in _by_region(annotation.result).items():
         try:
-            masks = [result for result in results if _is_mask(result, config)]
-            words = {field: _words(config.words.get(field), results) for field in FIELDS}
-            if not masks and not any(words.values()):
+            words = words_in(results, config)
+            if not any(_is_mask(result, config) for result in results) and not any(words.values()):
                 continue
-            mask = _mask(masks, max_pixels)
+            mask = mask_in(results, config, max_pixels)
         except (RequestError, MaskError) as error:
             yield LeftOut(annotation.task_id, error.message, annotation.id, region_id)
             continue
@@ -91,13 +90,29 @@ def corrected_regions(
         )
 
 
+def words_in(results: Sequence[Node], config: LabelingConfig) -> dict[str, str]:
+    """Each of FIELDS to what the results of one region say there, with single spaces; "" where they say nothing."""
+    return {field: _words(config.words.get(field), results) for field in FIELDS}
+
+
+def mask_in(results: Sequence[Node], config: LabelingConfig, max_pixels: int) -> np.ndarray:
+    """What the results of one region cover together, bool (H, W); MaskError or RequestError where it has no mask."""
+    return _mask([result for result in results if _is_mask(result, config)], max_pixels)
+
+
 def _by_region(results: Sequence[Any]) -> dict[str, list[Node]]:
     """Results by the id of their region; relations between regions have none."""
     regions: dict[str, list[Node]] = {}
     for index, result in enumerate(results):
-        if isinstance(result, dict) and isinstance(result.get("id"), str):
-            regions.setdefault(_text(result["id"]), []).append(Node(result, f"result[{index}]"))
+        if (name := region_id(result)) is not None:
+            regions.setdefault(name, []).append(Node(result, f"result[{index}]"))
     return regions
+
+
+def region_id(result: object) -> str | None:
+    """The id of the region that a result belongs to; None for one that belongs to none, such as a relation."""
+    name = result.get("id") if isinstance(result, dict) else None
+    return _text(name) if isinstance(name, str) else None
 
 
 def _is_mask(result: Node, config: LabelingConfig) -> bool:

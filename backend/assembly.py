@@ -32,7 +32,7 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
 
     load: gives the model, instead of the one that the settings name. Raises LedgerError.
     """
-    ledger = Ledger(settings.data_dir / "ledger.sqlite")
+    ledger = Ledger(settings.data_dir / "ledger.sqlite", settings.journal_bytes)
     engine = Engine(
         load
         or (lambda: model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)),

@@ -10,9 +10,11 @@ from typing import Annotated
 
 import typer
 
-from backend.errors import BackendError, ExportError
+from backend.dataset.cli import diff, export
+from backend.errors import BackendError
 from backend.options import with_settings
 from backend.settings import Settings
+from backend.stats.cli import stats
 from backend.weights_cli import app as weights
 from model.errors import ModelError
 from model.prompt import Point
@@ -33,42 +35,6 @@ def serve(settings: Settings) -> None:
     from backend.serve import serve as run
 
     run(settings)
-
-
-@app.command()
-@with_settings("data_dir", "label_studio_url", "max_image_pixels")
-def export(
-    settings: Settings,
-    project: Annotated[int, typer.Option(help="Id of the project, as in Label Studio's address bar.")],
-    out: Annotated[Path, typer.Option(help="Folder of the data set; an older one there is replaced as a whole.")],
-) -> None:
-    """Write what annotators corrected as training records: PAM's JSONL, COCO, and the images."""
-    from rich.progress import Progress
-
-    from backend import pictures
-    from backend.connections import Connections
-    from backend.export import export as run
-    from backend.ledger import Ledger
-
-    with Ledger(settings.data_dir / "ledger.sqlite") as ledger, Progress(transient=True) as bars:
-        studio = Connections(settings, ledger).of(project)
-        if studio is None:
-            raise ExportError(
-                f"{ledger.path} knows nothing of project {project}: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, or "
-                "name the --data-dir of the backend that the project is connected to"
-            )
-        limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
-        bar = bars.add_task("", total=None)
-        report = run(
-            project,
-            out,
-            ledger,
-            studio,
-            lambda address, task: pictures.fetch(address, task, studio, limits),
-            lambda step, done: bars.update(bar, description=f"{step}: {done}"),
-            max_pixels=settings.max_image_pixels,
-        )
-    print(report.summary())
 
 
 @app.command()
@@ -148,6 +114,11 @@ def predict(
             for text, answer in zip(ask, answers, strict=True)
         ]
     print(json.dumps(said, ensure_ascii=False, indent=2))
+
+
+app.command()(export)
+app.command()(diff)
+app.command()(stats)
 
 
 def click(option: str, text: str, positive: bool) -> Point:

@@ -8,6 +8,8 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,6 +59,7 @@ class LabelStudio:
         self._access: tuple[str, float] | None = None
         self._failure: tuple[LabelStudioError, float] | None = None
         self._renewing = threading.Lock()
+        self._clock: datetime | None = None
         self._backoff = backoff
         self._http = httpx.Client(timeout=timeout, follow_redirects=False)
 
@@ -101,31 +104,56 @@ class LabelStudio:
         """The project, its labelling config among the rest."""
         return self._get_object(f"/api/projects/{int(project_id)}/", {})
 
-    def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
-        """All tasks of a project by rising id, each once and with its annotations in full, cancelled ones included.
+    @property
+    def clock(self) -> datetime | None:
+        """What Label Studio's clock said when it last answered; None where it has not said."""
+        return self._clock
 
-        Each page begins after the last id of the one before, so that tasks that come or go meanwhile move no other
-        from one page into the next.
+    def pages(
+        self, project_id: int, after: int = -1, changed_from: datetime | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The tasks of a project by rising id, each once and with its annotations in full, cancelled ones included.
+
+        after:        only tasks with a larger id.
+        changed_from: only tasks that Label Studio has touched at that time or later; it touches a task, too, when one
+                      of its annotations comes, changes or goes.
+
+        A page is asked for when it is wanted. It begins after the last id of the one before, so that tasks that come
+        or go meanwhile move no other from one page into the next. Raises LabelStudioError; nothing is left out.
         """
-        last = -1
-        while page := self._page(project_id, after=last):
-            new = [task for task in page if task["id"] > last]
-            if not new:
+        last, vain = after, 0
+        while True:
+            page, is_end = self._page(project_id, last, changed_from)
+            if new := [task for task in page if task["id"] > last]:
+                last, vain = new[-1]["id"], 0
+                yield new
+            elif is_end:
+                return
+            elif (vain := vain + 1) == _ATTEMPTS:
                 raise LabelStudioError(f"{self.url} gave tasks of project {project_id} again that it had given: no end")
-            for task in sorted(new, key=lambda task: task["id"]):
-                if task["id"] > last:
-                    last = task["id"]
-                    yield task
+            else:
+                time.sleep(self._backoff * 2 ** (vain - 1))
 
-    def _page(self, project_id: int, after: int) -> list[dict[str, Any]]:
-        later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
-        query = {"filters": {"conjunction": "and", "items": [later]}, "ordering": ["tasks:id"]}
+    def _page(self, project_id: int, after: int, changed_from: datetime | None) -> tuple[list[dict[str, Any]], bool]:
+        """Tasks by rising id, and whether these are none because there are none."""
+        filters: list[dict[str, Any]] = [
+            {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
+        ]
+        if changed_from is not None:
+            moment = changed_from.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            touched = {"filter": "filter:tasks:updated_at", "operator": "greater_or_equal", "type": "Datetime"}
+            filters.append(touched | {"value": moment})
+        query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
         parameters = {"project": int(project_id), "page": 1, "page_size": PAGE, "fields": "all", "resolve_uri": "false"}
         answer = self._get_object("/api/tasks/", parameters | {"query": json.dumps(query)})
         page = answer.get("tasks")
-        if not isinstance(page, list) or not all(isinstance(t, dict) and isinstance(t.get("id"), int) for t in page):
+        if not isinstance(page, list) or not all(isinstance(t, dict) and type(t.get("id")) is int for t in page):
             raise LabelStudioError(f"{self.url} answered the list of tasks in a form that is not known")
-        return page
+        by_id = {task["id"]: task for task in page}
+        # What is missing between two tasks of a page is taken to be gone: a list in another order would empty a ledger.
+        if list(by_id) != sorted(by_id):
+            raise LabelStudioError(f"{self.url} did not list the tasks of project {project_id} by their ids")
+        return list(by_id.values()), not page and not answer.get("total")
 
     def _get_object(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
         url = self.url + path
@@ -189,6 +217,7 @@ class LabelStudio:
             raise _Passing("it did not answer in time") from error
         except httpx.RequestError as error:
             raise _Passing(str(error) or type(error).__name__) from error
+        self._clock = _date(response)
         if response.status_code == 429 or response.status_code >= 500:
             raise _Passing(f"it answered {response.status_code}", _retry_after(response))
         return response
@@ -266,6 +295,14 @@ def _retry_after(response: httpx.Response) -> float:
         return max(0.0, float(response.headers.get("retry-after", 0)))
     except ValueError:  # a date: the doubling wait does as well
         return 0.0
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    """The server's clock, from its `Date` header."""
+    try:
+        return parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None
 
 
 def _detail(response: httpx.Response) -> str:

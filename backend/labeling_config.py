@@ -56,12 +56,14 @@ class WordField:
     kind:    "textarea", "choices", "taxonomy", or "label" when the category is the label of the mask itself.
     options: what may be said, empty for "textarea"; a path from the root for "taxonomy", else of length one.
     shown:   what each option is called on the screen; it differs from the option where the tag gives it an alias.
+    presets: texts that stand in a "textarea" before anybody has written: its value and its placeholder.
     """
 
     name: str
     kind: Literal["textarea", "choices", "taxonomy", "label"]
     options: tuple[tuple[str, ...], ...] = ()
     shown: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,8 @@ def _word_field(tag: _Tag) -> WordField:
         return _closed(tag, "choices", ((path[-1:], shown) for path, shown in _paths(tag)))
     if tag.type == "taxonomy":
         return _closed(tag, "taxonomy", _paths(tag, leaves_only=tag.is_on("leafsonly")))
-    return WordField(tag.name, "textarea")
+    presets = (tag.attributes.get("value", ""), tag.attributes.get("placeholder", ""))
+    return WordField(tag.name, "textarea", presets=tuple(text for text in presets if text and not text.startswith("$")))
 
 
 def _closed(

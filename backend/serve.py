@@ -9,6 +9,7 @@ from gunicorn.app.base import BaseApplication
 
 from backend.app import create_app
 from backend.assembly import assemble
+from backend.dataset.every import Exports
 from backend.ledger import Ledger
 from backend.settings import Settings
 
@@ -43,6 +44,8 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:
         # In the worker, after the fork: threads and SQLite connections do not survive one.
+        if self.settings.every:
+            Exports(self.settings).start()
         return create_app(assemble(self.settings))
 
 

@@ -71,8 +71,34 @@ class Settings(BaseSettings):
     predict_timeout: float = Field(
         90.0, gt=0, description="Seconds a click may wait for its turn (Label Studio gives up after 100)."
     )
+    journal_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="How much of what webhooks brought the ledger keeps verbatim; the oldest goes first.",
+    )
+    consensus: Literal["all", "latest", "ground_truth", "agreement"] = Field(
+        "all",
+        description="Whose regions count where several annotators did one task: `all`, the `latest` annotation's, "
+        "those marked as `ground_truth`, or, for `agreement`, those that most annotators drew.",
+    )
+    consensus_iou: float = Field(
+        0.5, gt=0, le=1, description="How much two masks must overlap to be one object, for `agreement`."
+    )
     polygon_tolerance: float = Field(
         1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge."
+    )
+    out: Path = Field(Path("data/regions"), description="Folder of the data set that exports make.")
+    every: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d{0,5}[smhd]$",
+        description="How often `serve` exports: `30m`, `2h`, `1d`; never when empty.",
+    )
+    formats: str = Field(
+        "pam_jsonl,coco,parquet,webdataset,yolo,video", description="Formats of the data set, separated by commas."
+    )
+    validation: float = Field(0.1, ge=0, le=1, description="Share of the data set's images that validate.")
+    categories: Path | None = Field(
+        None, description="YAML file that gives one name to the many ways to write a category."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."

@@ -22,6 +22,7 @@ from backend.engine import Engine, ModelNotReady
 from backend.errors import PictureError, RequestError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
+from backend.outcome import as_offered
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.smart_prompt import SmartPrompt, read_prompt
@@ -103,9 +104,10 @@ class Suggester:
         region_id = new_region_id()
         results = answer(region, config, region_id, prompt.label, self._settings.polygon_tolerance)
         seconds = time.monotonic() - began
-        self._ledger.record_suggestion(
-            _suggestion(region, region_id, request, task, prompt, picture, _address(task.data, config), seconds)
+        suggestion = _suggestion(
+            region, region_id, request, task, prompt, picture, _address(task.data, config), seconds
         )
+        self._ledger.record_suggestion(as_offered(suggestion, results, config))
         metrics.SUGGESTIONS.inc()
         return Prediction(results, region.score, region.model_version)
 

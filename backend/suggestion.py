@@ -1,4 +1,4 @@
-"""What the model answered to one prompt, as it is kept until the annotator's correction comes back."""
+"""What the model answered to one prompt, as it is kept for the annotator's correction to be compared with."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class Suggestion:
     word_scores:   field to mean token probability, 0..1.
     image_sha256:  of the image file's bytes.
     seconds:       from request to answer.
+    offered:       field to text as the screen showed it, which leaves out what the project has no field for and what is
+                   in none of its lists; None where that was not kept.
+    offered_rle:   the mask as the screen showed it, where that is not `mask_rle`: a polygon or a rectangle round it.
     """
 
     region_id: str
@@ -41,6 +44,8 @@ class Suggestion:
     image_sha256: str
     seconds: float
     created_at: datetime
+    offered: Mapping[str, str] | None = None
+    offered_rle: str | None = None
 
     def to_json(self) -> str:
         """All fields, as one line of ASCII."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +14,15 @@ from backend.json_node import Node
 MAX_ANNOTATIONS = 10_000
 """Annotations in one webhook, or of one task."""
 
+MAX_DELETED = 1_000_000
+"""Ids in one webhook about what was deleted."""
+
 MAX_RESULTS = 100_000
 """Results in one annotation."""
 
 _CHANGED = {"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"}
 _DELETED = "ANNOTATIONS_DELETED"
+_TASKS_DELETED = "TASKS_DELETED"
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,9 @@ class Annotation:
     result:     Label Studio's list of results, untouched; `backend.annotations` reads it.
     task_data:  the task's `data`, where the image's address stands.
     created_at, updated_at: aware datetimes; the larger `updated_at` is the later state.
+    annotator:  Label Studio's id of whoever submitted it, or None.
+    ground_truth: whether it was marked as the one to go by.
+    lead_time:  seconds that it took on the screen, or None.
     """
 
     id: int
@@ -37,14 +45,21 @@ class Annotation:
     was_cancelled: bool
     created_at: datetime
     updated_at: datetime
+    annotator: int | None = None
+    ground_truth: bool = False
+    lead_time: float | None = None
 
 
 @dataclass(frozen=True)
 class WebhookEvent:
-    """What a webhook says has happened to annotations; both are empty where it is about something else."""
+    """What a webhook says has happened to annotations; all are empty where it is about something else.
+
+    deleted: ids of annotations. deleted_tasks: ids of tasks, whose annotations are gone with them.
+    """
 
     changed: tuple[Annotation, ...] = ()
     deleted: tuple[int, ...] = ()
+    deleted_tasks: tuple[int, ...] = ()
 
 
 def parse_webhook(action: str, payload: Mapping[str, Any]) -> WebhookEvent:
@@ -54,7 +69,9 @@ def parse_webhook(action: str, payload: Mapping[str, Any]) -> WebhookEvent:
         tasks = {task["id"].whole(0): task for task in _one_or_more(body["task"])}
         return WebhookEvent(changed=tuple(_changed(a, tasks) for a in _one_or_more(body["annotation"])))
     if action == _DELETED:
-        return WebhookEvent(deleted=tuple(a["id"].whole(0) for a in _one_or_more(body["annotations"])))
+        return WebhookEvent(deleted=tuple(a["id"].whole(0) for a in _one_or_more(body["annotations"], MAX_DELETED)))
+    if action == _TASKS_DELETED:
+        return WebhookEvent(deleted_tasks=tuple(t["id"].whole(0) for t in _one_or_more(body["tasks"], MAX_DELETED)))
     return WebhookEvent()
 
 
@@ -83,9 +100,22 @@ def _annotation(annotation: Node, task: Node, project_id: int) -> Annotation:
         was_cancelled=annotation["was_cancelled"].flag(default=False),
         created_at=annotation["created_at"].moment(),
         updated_at=annotation["updated_at"].moment(),
+        annotator=_user_id(annotation["completed_by"].value),
+        ground_truth=annotation["ground_truth"].value is True,
+        lead_time=_seconds(annotation["lead_time"].value),
     )
 
 
-def _one_or_more(node: Node) -> list[Node]:
+def _user_id(user: object) -> int | None:
+    """The id of a user, whom Label Studio names by it or describes in an object; no annotation is refused for it."""
+    number = user.get("id") if isinstance(user, dict) else user
+    return number if type(number) is int else None
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value < math.inf else None
+
+
+def _one_or_more(node: Node, most: int = MAX_ANNOTATIONS) -> list[Node]:
     """An object, or the objects in a list: Label Studio sends either."""
-    return node.items(MAX_ANNOTATIONS) if isinstance(node.value, list) else [node]
+    return node.items(most) if isinstance(node.value, list) else [node]

@@ -114,7 +114,7 @@ def install_dependencies() -> None:
     extras = project["optional-dependencies"]
     wanted = ["setuptools", "wheel", *project["dependencies"], *SAM2_NEEDS]
     if not ONLY_BACKEND:
-        wanted += [*extras["benchmarks"], *extras["demo"], *extras["test"]]
+        wanted += [*extras["demo"], *extras["test"]]
     pip(*(name for name in wanted if not name.startswith(("sam2", "pam-studio"))))
 
 

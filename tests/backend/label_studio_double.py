@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+MOMENT = "2026-11-22T12:00:00.000000Z"
+"""When a task that says nothing else was touched."""
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -59,6 +61,7 @@ class Double:
         self.tasks: list[dict[str, Any]] = []
         self.asked: list[Asked] = []
         self.rules: list[Rule] = []
+        self.label_config = "<View/>"
         self.access_seconds = 300.0
         self._granted: set[str] = set()
 
@@ -88,12 +91,18 @@ class Double:
         if asked.authorization not in (f"Token {LEGACY}", *self.granted_headers):
             return json_reply(401, {"detail": "Invalid token."})
         if asked.path == "/api/tasks/":
-            after = json.loads(asked.query["query"])["filters"]["items"][0]["value"]
-            later = [task for task in self.tasks if task["id"] > after]
+            by_id, *touched = json.loads(asked.query["query"])["filters"]["items"]
+            since = touched[0]["value"] if touched else ""
+            later = [t for t in self.tasks if t["id"] > by_id["value"] and t.get("updated_at", MOMENT) >= since]
             return json_reply(200, {"tasks": later[: int(asked.query["page_size"])], "total": len(later)})
         if asked.path == "/api/projects/1/":
-            return json_reply(200, {"id": 1, "label_config": "<View/>"})
+            return json_reply(200, {"id": 1, "label_config": self.label_config} | self._counts())
         return json_reply(404, {"detail": "Not found."})
+
+    def _counts(self) -> dict[str, int]:
+        all_of_them = [a for task in self.tasks for a in task["annotations"]]
+        cancelled = sum(a.get("was_cancelled", False) for a in all_of_them)
+        return {"total_annotations_number": len(all_of_them) - cancelled, "skipped_annotations_number": cancelled}
 
     def _refresh(self, token: str) -> Reply:
         if token != PAT:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -22,6 +23,11 @@ def double() -> Iterator[Double]:
 
 def client(double: Double, api_key: str | None = LEGACY, timeout: float = 2.0, **more: float) -> LabelStudio:
     return LabelStudio(double.url, api_key, timeout, **{"backoff": 0.01} | more)
+
+
+def tasks(studio: LabelStudio) -> Iterator[dict]:
+    """The tasks of project 1, one by one."""
+    return (task for page in studio.pages(1) for task in page)
 
 
 def annotated(id: int) -> dict:
@@ -141,14 +147,14 @@ def test_tokens_stay_out_of_logs(double, caplog):
 @pytest.mark.parametrize("count", [0, 1, PAGE, PAGE + 1, 3 * PAGE])
 def test_every_task_comes_once_and_whole(double, count):
     double.tasks = [annotated(id) for id in range(1, count + 1)]
-    assert list(client(double).tasks(1)) == double.tasks
+    assert list(tasks(client(double))) == double.tasks
     assert all(asked.query["fields"] == "all" for asked in double.asked)
 
 
 def test_tasks_that_vanish_while_paging_hide_no_other(double):
     """With numbered pages, a task deleted on page one moves the first of page two out of sight."""
     double.tasks = [annotated(id) for id in range(1, 2 * PAGE + 1)]
-    listed = client(double).tasks(1)
+    listed = tasks(client(double))
     seen = [next(listed)["id"]]
     del double.tasks[:5]
     seen += [task["id"] for task in listed]
@@ -157,7 +163,7 @@ def test_tasks_that_vanish_while_paging_hide_no_other(double):
 
 def test_a_failure_half_way_through_the_pages_is_overcome(double):
     double.tasks = [annotated(id) for id in range(1, 2 * PAGE + 1)]
-    listed = client(double).tasks(1)
+    listed = tasks(client(double))
     next(listed)
     double.once("/api/tasks/", Reply(500), Reply(502), Reply(200, b"", length=50))
     assert len(list(listed)) == 2 * PAGE - 1
@@ -165,10 +171,45 @@ def test_a_failure_half_way_through_the_pages_is_overcome(double):
 
 def test_a_page_given_again_is_told_and_not_read_for_ever(double):
     double.rule(lambda asked: json_reply(200, {"tasks": [annotated(1), annotated(2)]}))
-    listed = client(double).tasks(1)
+    listed = tasks(client(double))
     assert [next(listed)["id"], next(listed)["id"]] == [1, 2]
     with pytest.raises(LabelStudioError, match="gave tasks of project 1 again that it had given"):
         next(listed)
+
+
+def test_a_page_that_comes_twice_is_asked_for_again(double):
+    """A cache on the way gives the page of a moment ago: nothing is doubled, nothing is left out."""
+    double.tasks = [annotated(id) for id in range(1, 2 * PAGE + 1)]
+    stale = json_reply(200, {"tasks": double.tasks[:PAGE], "total": 2 * PAGE})
+    overlapping = json_reply(200, {"tasks": double.tasks[PAGE - 5 : PAGE + 5], "total": PAGE + 5})
+    nothing = json_reply(200, {"tasks": [], "total": PAGE})
+    listed = tasks(client(double))
+    first = [next(listed) for _ in range(PAGE)]
+    double.once("/api/tasks/", stale, nothing, overlapping)
+    assert first + list(listed) == double.tasks
+
+
+def test_a_list_out_of_order_is_refused(double):
+    """What is missing between two tasks counts as deleted, so a list in another order must not be read at all."""
+    double.rule(lambda asked: json_reply(200, {"tasks": [annotated(9), annotated(2)], "total": 2}))
+    with pytest.raises(LabelStudioError, match="did not list the tasks of project 1 by their ids"):
+        list(tasks(client(double)))
+
+
+def test_only_what_was_touched_is_asked_for(double):
+    """The filter has Label Studio's own form of a time, in UTC, whatever zone the caller thinks in."""
+    double.tasks = [annotated(id) | {"updated_at": f"2026-11-22T12:00:0{id}.000000Z"} for id in range(1, 6)]
+    since = datetime(2026, 11, 22, 14, 0, 4, tzinfo=timezone(timedelta(hours=2)))
+    pages = list(client(double).pages(1, after=1, changed_from=since))
+    assert [[task["id"] for task in page] for page in pages] == [[4, 5]]
+
+
+def test_label_studios_clock_is_read_from_its_answers(double):
+    studio = client(double)
+    assert studio.clock is None
+    studio.project(1)
+    assert studio.clock is not None
+    assert abs(studio.clock - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_a_server_that_says_when_is_asked_then(double):

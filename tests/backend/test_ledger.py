@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import LedgerError, RequestError
-from backend.ledger import Ledger, Project, Suggestion
+from backend.ledger import Ledger, Project, Suggestion, TaskPage
 from backend.webhook_event import Annotation, annotations_of_task
 from model.prompt import Box, Point
 
@@ -80,6 +80,12 @@ def changed(*arguments, **named) -> tuple[str, dict]:
 
 def deleted(*ids: int) -> tuple[str, dict]:
     return "ANNOTATIONS_DELETED", {"annotations": [{"id": id} for id in ids], "project": {"id": 1}}
+
+
+def listed(*tasks: dict, project_id: int = 1) -> TaskPage:
+    """These tasks, as all that the project has."""
+    annotations = [a for task in tasks for a in annotations_of_task(task, project_id)]
+    return TaskPage(project_id, annotations, [task["id"] for task in tasks], (0, None))
 
 
 def living(ledger: Ledger, project_id: int = 1) -> dict[int, Annotation]:
@@ -219,10 +225,9 @@ def test_reconciliation_finds_what_was_missed_and_drops_what_is_gone(ledger: Led
     ledger.journal(*deleted(3))
     ledger.journal("ANNOTATION_CREATED", {"annotation": {**annotation(9), "project": 2}, "task": task()})
 
-    since = ledger.begin_reconciliation(1)
+    since = ledger.number
     restored_from_backup = annotation(1, "2026-11-21T12:00:00Z", [{"id": "older"}])
-    ledger.confirm(annotations_of_task(task(restored_from_backup, annotation(3), annotation(4)), 1), since)
-    assert ledger.end_reconciliation(1, since) == 1
+    assert ledger.confirm(listed(task(restored_from_backup, annotation(3), annotation(4))), since) == 4
 
     assert list(living(ledger)) == [1, 3, 4]
     assert living(ledger)[1].result == [{"id": "older"}]
@@ -233,22 +238,20 @@ def test_a_webhook_during_reconciliation_is_newer_than_it(ledger: Ledger) -> Non
     """The API's page was read before the webhook came in: a deletion, a correction and a new annotation must stand."""
     for id in (1, 2):
         ledger.journal(*changed(id))
-    since = ledger.begin_reconciliation(1)
-    page = annotations_of_task(task(annotation(1), annotation(2)), 1)
+    since = ledger.number
+    page = listed(task(annotation(1), annotation(2)))
     ledger.journal(*deleted(1))
     ledger.journal(*changed(2, "2026-11-22T12:00:01Z", [{"id": "corrected"}]))
     ledger.journal(*changed(3))
-    ledger.confirm(page, since)
-    assert ledger.end_reconciliation(1, since) == 0
+    assert ledger.confirm(page, since) == 0
     assert list(living(ledger)) == [2, 3]
     assert living(ledger)[2].result == [{"id": "corrected"}]
 
 
 def test_annotations_come_task_by_task(ledger: Ledger) -> None:
     """An export holds one task in memory, so all annotations of a task must come together."""
-    since = ledger.begin_reconciliation(1)
-    for task_id, ids in ((7, (1, 4)), (5, (2, 3))):
-        ledger.confirm(annotations_of_task(task(*map(annotation, ids), id=task_id), 1), since)
+    tasks = [task(*map(annotation, ids), id=task_id) for task_id, ids in ((7, (1, 4)), (5, (2, 3)))]
+    ledger.confirm(listed(*tasks), ledger.number)
     assert [[(a.task_id, a.id) for a in of_task] for of_task in ledger.annotations_by_task(1)] == [
         [(5, 2), (5, 3)],
         [(7, 1), (7, 4)],
@@ -316,8 +319,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, acknowledged_befo
 
 def test_each_commit_reaches_the_disk(ledger: Ledger) -> None:
     """A killed process loses nothing that the kernel has; only a synchronous commit also outlives a power cut."""
-    assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+    assert ledger._file._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger._file._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
 
 
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:

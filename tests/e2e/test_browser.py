@@ -163,26 +163,34 @@ def run_export(demo: Demo, out: Path) -> None:
 
 
 def assert_exported(out: Path, coin: SavedRegion, next_coin: SavedRegion) -> None:
-    assert answers(out / "recognize_en.jsonl") == [coin.words["category"], next_coin.words["category"]]
-    assert answers(out / "brief_cap_en.jsonl") == [coin.words["caption"], next_coin.words["caption"]]
-    first = json.loads((out / "recognize_en.jsonl").read_text().splitlines()[0])
-    assert (out / first["image"]).is_file()
+    version = out / "latest"
+    assert answers(version, "recognize_en") == [coin.words["category"], next_coin.words["category"]]
+    assert answers(version, "brief_cap_en") == [coin.words["caption"], next_coin.words["caption"]]
+    first = records(version, "recognize_en")[0]
+    assert (version / first["image"]).is_file()
     # A screen has pixels of its own, so a click lands within one of the photograph's.
     clicks = [point for point, label in zip(first["points"], first["labels"], strict=True) if label == 1]
     assert any(max(abs(x - COIN[0]), abs(y - COIN[1])) <= 1 for x, y in clicks)
 
-    coco = json.loads((out / "coco.json").read_text())
+    (file,) = version.glob("coco/instances_*.json")
+    coco = json.loads(file.read_text())
     assert [row["attributes"]["category"] for row in coco["annotations"]] == [
         coin.words["category"],
         next_coin.words["category"],
     ]
+    assert [row["attributes"]["outcome"] for row in coco["annotations"]] == ["corrected", "accepted"]
     for row, region in zip(coco["annotations"], (coin, next_coin), strict=True):
         height, width = row["segmentation"]["size"]
         assert np.array_equal(masks.from_coco_rle(row["segmentation"]["counts"], height, width), region.mask)
 
 
-def answers(path: Path) -> list[str]:
-    return [json.loads(line)["conversations"][1]["value"] for line in path.read_text().splitlines()]
+def records(version: Path, task: str) -> list[dict]:
+    (file,) = version.glob(f"pam/*/{task}.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def answers(version: Path, task: str) -> list[str]:
+    return [record["conversations"][1]["value"] for record in records(version, task)]
 
 
 def ask(demo: Demo, path: str) -> dict:

@@ -1,0 +1,1 @@
+"""Corrections as training data: immutable versions, built from the ledger, each from what changed since the last."""

@@ -1,0 +1,78 @@
+"""What a shard leaves behind for the files of the whole version, so that these are cheap to put together.
+
+Fragments lie in a version's folder under `.shards/`, one file for each format and shard. They are hard-linked from
+version to version like every other file of a shard, and are no part of what is published.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
+
+FOLDER = ".shards"
+SPLITS = ("train", "validation")
+
+
+def dumps(value: object) -> str:
+    """One line of JSON; the same value gives the same text."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def write(folder: Path, part: str, shard: str, lines: Sequence[str]) -> list[str]:
+    """Write the fragment `part` of `shard`, unless it has no lines; its path, relative to `folder`, in a list."""
+    return [write_lines(folder, _name(part, shard), lines)] if lines else []
+
+
+def read(folder: Path, part: str, shards: Sequence[str]) -> Iterator[str]:
+    """All lines of the fragments `part`, in the order of the shards' names; one line is in memory."""
+    for shard in sorted(shards):
+        try:
+            file = open(folder / _name(part, shard), encoding="utf-8", newline="\n")
+        except FileNotFoundError:
+            continue
+        with file:
+            yield from (line.rstrip("\n") for line in file)
+
+
+def path(folder: Path, part: str, shard: str) -> Path:
+    """Where the fragment `part` of `shard` lies, if there is one."""
+    return folder / _name(part, shard)
+
+
+def write_lines(folder: Path, name: str, lines: Iterable[str]) -> str:
+    """Write the text file `name` below `folder`, UTF-8 with line feeds; `name`."""
+    with created(folder, name) as file:
+        file.writelines(line + "\n" for line in lines)
+    return name
+
+
+def created(folder: Path, name: str) -> TextIO:
+    """A new text file `name` below `folder`; one that was there may be a link to an older version, and is let go."""
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    return open(target, "x", encoding="utf-8", newline="\n")
+
+
+def distribute(folder: Path, lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Write each line to the file below `folder` that stands beside it; the files written, sorted."""
+    files: dict[str, TextIO] = {}
+    with ExitStack() as stack:
+        for name, line in lines:
+            if name not in files:
+                files[name] = stack.enter_context(created(folder, name))
+            files[name].write(line + "\n")
+    return sorted(files)
+
+
+def write_listing(folder: Path, name: str, files: Sequence[str]) -> str:
+    """Write the YAML by which PAM's trainer finds its JSON Lines, whose paths start at `folder`; `name`."""
+    entries = [line for file in files for line in (f"  - json_path: {file}", "    sampling_strategy: all")]
+    return write_lines(folder, name, ["datasets:", *entries] if entries else ["datasets: []"])
+
+
+def _name(part: str, shard: str) -> str:
+    return f"{FOLDER}/{part}/{shard}.jsonl"

@@ -1,0 +1,104 @@
+"""The plots of the statistics page, as SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from backend.stats.rows import NO_MODEL, top_categories
+from backend.stats.tally import IOU_BINS, MASK, Stats, Tally
+from model.region import FIELDS
+
+COLOURS = {
+    "accepted": "#2a9d5c",
+    "corrected": "#e9a23b",
+    "rejected": "#c8463c",
+    "drawn": "#4a74b4",
+    "refined": "#b9b2c4",
+    "open": "#dddddd",
+}
+_LONGEST_NAME = 40
+
+
+def model_plot(stats: Stats) -> str:
+    """What became of the suggestions of each model version."""
+    names = sorted(stats.models, key=lambda version: (version is not None, version), reverse=True)
+    bars = [(version or NO_MODEL, stats.models[version]) for version in names]
+    return _fates(bars, list(COLOURS))
+
+
+def category_plot(stats: Stats) -> str:
+    """What became of the regions of each frequent category."""
+    return _fates(list(top_categories(stats))[::-1], ["accepted", "corrected", "rejected", "drawn"])
+
+
+def field_plot(stats: Stats) -> str:
+    """The share of each field that annotators left as it was suggested, for each model version."""
+    versions = sorted({version for version, _ in stats.fields})
+    names = (MASK, *FIELDS)
+    figure, axes = _axes(0.35 * len(names) * max(len(versions), 1) + 1)
+    height = 0.8 / max(len(versions), 1)
+    for index, version in enumerate(versions):
+        tallies = [stats.fields.get((version, name)) for name in names]
+        offered = [t.kept + t.changed + t.emptied if t else 0 for t in tallies]
+        shares = [t.kept / count if t and count else 0 for t, count in zip(tallies, offered, strict=True)]
+        places = [place + index * height for place in range(len(names))]
+        axes.barh(places, shares, height, label=_short(version))
+    axes.set_yticks([place + 0.4 - height / 2 for place in range(len(names))], names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share that was kept as suggested")
+    if versions:
+        axes.legend(loc="lower right")
+    return _svg(figure)
+
+
+def iou_plot(stats: Stats) -> str:
+    """How much of a corrected mask was right."""
+    figure, axes = _axes(3)
+    edges = [index / IOU_BINS for index in range(IOU_BINS)]
+    axes.bar(edges, [stats.corrected_iou[index] for index in range(IOU_BINS)], 1 / IOU_BINS, align="edge", ec="white")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("IoU of the mask as suggested and as corrected")
+    axes.set_ylabel("regions")
+    return _svg(figure)
+
+
+def _fates(bars: Sequence[tuple[str, Tally]], fates: Sequence[str]) -> str:
+    figure, axes = _axes(0.32 * len(bars) + 1.2)
+    names = [_short(name) for name, _ in bars]
+    places = range(len(bars))
+    left = [0] * len(bars)
+    for fate in fates:
+        widths = [tally.fates[fate] for _, tally in bars]
+        axes.barh(places, widths, 0.7, left=left, color=COLOURS[fate], label=fate)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.set_yticks(places, names)
+    axes.set_xlabel("regions and suggestions")
+    axes.legend(ncols=len(fates), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    return _svg(figure)
+
+
+def _axes(height: float):
+    figure = Figure(figsize=(8, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _short(name: str) -> str:
+    """A name that fits beside a plot; a dollar sign would begin mathematics."""
+    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+def _svg(figure: Figure) -> str:
+    """An <svg> element. Letters stay letters, which the browser finds fonts for, in whatever script."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "pam-studio", "svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,115 @@
+"""The tables of `pam-studio stats`, the same on a terminal and on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from backend.stats.tally import MASK, Stats, Tally
+from model.region import FIELDS
+
+CATEGORIES = 25
+"""Categories that are shown, the most frequent first; the others are one row."""
+
+NO_MODEL = "drawn by hand"
+NO_CATEGORY = "(none)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, the names of columns, rows of cells, and what must be known to read them."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def tables(stats: Stats) -> list[Table]:
+    """What the ledger holds, then acceptance and correction by model version, field and category."""
+    return [_holdings(stats), _models(stats), _fields(stats), _categories(stats)]
+
+
+def _holdings(stats: Stats) -> Table:
+    rows = [
+        [str(project), *map(str, (held.tasks, held.annotations - held.cancelled, held.cancelled, held.suggestions))]
+        for project, held in stats.holdings.items()
+    ]
+    note = ""
+    if stats.without_config:
+        names = ", ".join(map(str, stats.without_config))
+        note = (
+            f"No labelling config is known of project {names}, so nothing below is of it: connect it to this backend."
+        )
+    return Table("Held", ("project", "tasks", "annotations", "cancelled", "suggestions"), rows, note)
+
+
+def _models(stats: Stats) -> Table:
+    rows = []
+    for version in sorted(stats.models, key=lambda version: (version is None, version)):
+        tally, use = stats.models[version], stats.uses.get(version or "")
+        fates = [str(tally.fates[fate]) for fate in ("accepted", "corrected", "rejected", "refined", "open")]
+        seconds = None if use is None else use.seconds
+        rows.append(
+            [version or NO_MODEL, *(fates if version else ["", "", "", "", ""]), str(tally.fates["drawn"] or ""),
+             str(tally.fates["unreadable"] or ""), _share(tally.acceptance), _number(tally.mask_iou.value, 3),
+             _number(tally.boundary_distance.value, 1), _number(seconds, 2)]
+        )  # fmt: skip
+    return Table(
+        "By model version",
+        ("model", "accepted", "corrected", "rejected", "refined", "open", "drawn", "unreadable", "acceptance",
+         "mask IoU", "boundary px", "seconds"),
+        rows,
+        "acceptance: accepted as it was, of all that was accepted, corrected or rejected. refined: further clicks led "
+        "to another suggestion. open: its task was not submitted since. mask IoU and boundary (modified Hausdorff "
+        "distance): of the mask as suggested and as submitted. seconds: from click to answer.",
+    )  # fmt: skip
+
+
+def _fields(stats: Stats) -> Table:
+    rows = []
+    for version, name in sorted(stats.fields, key=lambda key: (key[0], (MASK, *FIELDS).index(key[1]))):
+        tally = stats.fields[version, name]
+        counts = map(str, (tally.kept, tally.changed, tally.emptied, tally.added))
+        rows.append([version, name, *counts, _share(tally.change.value)])
+    return Table(
+        "By field",
+        ("model", "field", "kept", "changed", "emptied", "added", "change"),
+        rows,
+        "Of the regions that were accepted or corrected. change: on average, the share of a text's letters that was "
+        "changed (Levenshtein distance), and 1 - IoU of a mask.",
+    )
+
+
+def _categories(stats: Stats) -> Table:
+    return Table(
+        "By category",
+        ("category", "accepted", "corrected", "rejected", "drawn", "acceptance", "mask IoU"),
+        [
+            [name, *(str(tally.fates[fate]) for fate in ("accepted", "corrected", "rejected", "drawn")),
+             _share(tally.acceptance), _number(tally.mask_iou.value, 3)]
+            for name, tally in top_categories(stats)
+        ],
+        "As it was submitted; of a rejected suggestion, as it was suggested.",
+    )  # fmt: skip
+
+
+def top_categories(stats: Stats) -> Iterator[tuple[str, Tally]]:
+    """The most frequent categories, and one tally of all others."""
+    ordered = sorted(stats.categories.items(), key=lambda item: (-item[1].fates.total(), item[0]))
+    yield from ((name or NO_CATEGORY, tally) for name, tally in ordered[:CATEGORIES])
+    if others := ordered[CATEGORIES:]:
+        together = Tally()
+        for _, tally in others:
+            together.fates += tally.fates
+            together.mask_iou.total += tally.mask_iou.total
+            together.mask_iou.count += tally.mask_iou.count
+        yield f"{len(others)} others", together
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,99 @@
+"""What became of the suggestions of a project, worked out for the tasks that changed since the last time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+
+from backend.annotations import LeftOut, corrected_regions, region_id
+from backend.labeling_config import LabelingConfig
+from backend.ledger import Ledger, OutcomeRow, Suggestion
+from backend.ledger.outcomes import Fate
+from backend.outcome import compare, is_refined
+from backend.webhook_event import Annotation
+
+_TASKS_AT_ONCE = 50
+
+
+def settle(
+    project_id: int,
+    ledger: Ledger,
+    config: LabelingConfig,
+    max_pixels: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Bring the outcomes in the ledger level with its annotations. It can be killed, and starts again.
+
+    max_pixels: largest mask that is read. progress: called with the number of tasks that are done.
+    """
+    key = hashlib.sha256(json.dumps([asdict(config), max_pixels], sort_keys=True).encode()).hexdigest()
+    number, settled_with = ledger.outcomes.settled(project_id)
+    now = ledger.change_number(project_id)
+    tasks = ledger.changed_since(project_id, number if settled_with == key and number <= now else 0)
+    done = 0
+    while page := list(islice(tasks, _TASKS_AT_ONCE)):
+        outcomes = {task_id: list(_of_task(project_id, task_id, ledger, config, max_pixels)) for task_id in page}
+        ledger.outcomes.replace(project_id, outcomes)
+        done += len(page)
+        progress(done)
+    ledger.outcomes.set_settled(project_id, now, key)
+
+
+def _of_task(
+    project_id: int, task_id: int, ledger: Ledger, config: LabelingConfig, max_pixels: int
+) -> Iterator[OutcomeRow]:
+    annotations = [a for a in ledger.annotations_of_task(project_id, task_id) if not a.was_cancelled]
+    suggestions = ledger.suggestions_of_task(project_id, task_id)
+    by_id = {suggestion.region_id: suggestion for suggestion in suggestions}
+    for annotation in annotations:
+        yield from _of_annotation(annotation, by_id, config, max_pixels)
+    present = {region_id(result) for annotation in annotations for result in annotation.result}
+    yield from _of_absent([s for s in suggestions if s.region_id not in present], suggestions, annotations)
+
+
+def _of_annotation(
+    annotation: Annotation, suggestions: dict[str, Suggestion], config: LabelingConfig, max_pixels: int
+) -> Iterator[OutcomeRow]:
+    """The regions that an annotator submitted."""
+    for region in corrected_regions(annotation, config, suggestions.get, max_pixels):
+        suggestion = suggestions.get(region.region_id or "")
+        model_version = suggestion.model_version if suggestion else None
+        if isinstance(region, LeftOut):
+            yield OutcomeRow(region.region_id or "", "unreadable", annotation.id, model_version)
+            continue
+        outcome = compare(region, suggestion, config)
+        yield OutcomeRow(
+            region.region_id,
+            outcome.kind,
+            annotation.id,
+            model_version,
+            region.words["category"],
+            outcome.mask_iou,
+            outcome.boundary_distance,
+            {name: change.share if change.offered else None for name, change in outcome.words.items()},
+            tuple(name for name, change in outcome.words.items() if change.offered and not change.written),
+        )
+
+
+def _of_absent(
+    absent: Sequence[Suggestion], suggestions: Sequence[Suggestion], annotations: Sequence[Annotation]
+) -> Iterator[OutcomeRow]:
+    """The suggestions that no annotation holds; none of those that may still be accepted."""
+    submitted = max((annotation.updated_at for annotation in annotations), default=None)
+    for suggestion in absent:
+        fate: Fate
+        if any(is_refined(suggestion, later) for later in suggestions):
+            fate = "refined"
+        elif submitted is not None and submitted >= suggestion.created_at:
+            fate = "rejected"
+        else:
+            continue
+        yield OutcomeRow(
+            suggestion.region_id,
+            fate,
+            model_version=suggestion.model_version,
+            category=(suggestion.offered or {}).get("category", suggestion.category),
+        )
