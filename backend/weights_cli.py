@@ -32,14 +32,23 @@ Source = Annotated[str, typer.Argument(metavar="SOURCE", help="`nano`, a folder,
 def show(
     source: Source,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    compute: Annotated[
+        bool,
+        typer.Option("--hash", help="Compute the hash of the weights: the version of a checkpoint that records none."),
+    ] = False,
 ) -> None:
-    """What a checkpoint holds: its parts, their sizes and dtypes, where they come from, and its version."""
+    """What a checkpoint holds: its parts, their sizes and dtypes, where they come from, and its version.
+
+    The version is the one that the checkpoint records, without a look at the weights; published ones record none.
+    """
     from model import checkpoints
 
     checkpoint = checkpoints.read(source)
-    with reading("hashing", checkpoint) as on_bytes:
-        version = checkpoint.version(checkpoints.fingerprint(checkpoint, on_bytes))
-    facts = describe(checkpoint, version)
+    computed = None
+    if compute:
+        with reading("hashing", checkpoint) as on_bytes:
+            computed = checkpoints.fingerprint(checkpoint, on_bytes)
+    facts = describe(checkpoint, computed)
     if as_json:
         print(json.dumps(facts, indent=2))
     else:
@@ -97,14 +106,19 @@ def reading(what: str, checkpoint: Checkpoint) -> Iterator[Callable[[int], None]
         yield lambda count: bars.advance(bar, count)
 
 
-def describe(checkpoint: Checkpoint, version: str) -> dict:
-    """The facts of `show`, as plain JSON types."""
+def describe(checkpoint: Checkpoint, computed: str | None) -> dict:
+    """The facts of `show`, as plain JSON types.
+
+    computed: the hash of the weights, or None: then the version is the recorded one, or None.
+    """
     from model import checkpoints
 
     sam = sorted({str(entry.file) for name, entry in checkpoint.tensors.items() if name.startswith("sam.")})
     return {
         "source": checkpoint.source,
-        "version": version,
+        "version": checkpoint.version(known) if (known := computed or checkpoint.recorded) else None,
+        "hash": {"computed": computed, "recorded": checkpoint.recorded},
+        "name": checkpoint.config.name,
         "format": "PAM Studio's" if checkpoint.own_format else "official",
         "folder": str(checkpoint.folder),
         "files": [{"path": str(file), "bytes": file.stat().st_size} for file in checkpoint.files],
@@ -129,7 +143,8 @@ def describe(checkpoint: Checkpoint, version: str) -> dict:
 def print_tables(facts: dict) -> None:
     """The facts for people."""
     console = Console(soft_wrap=True)
-    table = Table("part", title=f"{facts['version']}, {facts['format']} format", title_justify="left")
+    title = facts["version"] or f"pam-{facts['name']} (records no hash, --hash computes it)"
+    table = Table("part", title=f"{title}, {facts['format']} format", title_justify="left")
     for heading in ("tensors", "weights", "MB"):
         table.add_column(heading, justify="right")
     table.add_column("stored as")
@@ -147,3 +162,6 @@ def print_tables(facts: dict) -> None:
         ("files", ", ".join(file["path"] for file in facts["files"])),
     ):
         console.print(f"{name + ':':13} {text}", highlight=False, markup=False)
+    computed, recorded = facts["hash"]["computed"], facts["hash"]["recorded"]
+    if computed and recorded and computed != recorded:
+        console.print(f"{'recorded:':13} {recorded}, which is not the hash of these weights", highlight=False)

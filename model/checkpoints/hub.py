@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, errors, snapshot_download
@@ -25,8 +26,8 @@ def fetch(source: str) -> Path:
         raise CheckpointError(f"{source} is no checkpoint: there is no such folder, and no Hugging Face id (org/name)")
     repository, folder = match["repository"], match["folder"]
     names = _listing(repository)
-    if names is None:
-        return _cached(repository) / (folder or "")
+    if isinstance(names, _Unlisted):
+        return _cached(repository, names) / (folder or "")
     if folder:
         names = [name for name in names if name.startswith(f"{folder}/") or files.SAM.fullmatch(name)]
     place = files.place(names, source)
@@ -37,14 +38,23 @@ def fetch_sam(file: str) -> Path:
     """SAM 2.1's own checkpoint of that published name, such as "sam2.1_hiera_large.pt". Raises CheckpointError."""
     size = file.removeprefix("sam2.1_hiera_").removesuffix(".pt").replace("_", "-")
     repository = SAM_REPOSITORY.format(size=size)
-    root = _cached(repository) if _listing(repository) is None else _download(repository, [file])
+    names = _listing(repository)
+    root = _cached(repository, names) if isinstance(names, _Unlisted) else _download(repository, [file])
     if not (root / file).is_file():
         raise CheckpointError(f"{repository} has no {file}: put one beside the checkpoint")
     return root / file
 
 
-def _listing(repository: str) -> list[str] | None:
-    """The repository's files, or None where the hub cannot be asked."""
+@dataclass(frozen=True)
+class _Unlisted:
+    """Why the hub does not say what a repository holds, and what to do about it."""
+
+    why: str
+    remedy: str
+
+
+def _listing(repository: str) -> list[str] | _Unlisted:
+    """The repository's files, or why the hub does not tell them."""
     hub = HfApi()
     try:
         return hub.list_repo_files(repository)
@@ -59,11 +69,15 @@ def _listing(repository: str) -> list[str] | None:
         ) from error
     except errors.HFValidationError as error:
         raise CheckpointError(f"{repository} is no Hugging Face id: {error}") from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        remedy = "check HF_TOKEN" if status in (401, 403) else "try again later"
+        return _Unlisted(f"{hub.endpoint} answers {status} {error.response.reason_phrase}", remedy)
     except (errors.HTTPError, OSError):
-        return None
+        return _Unlisted(f"{hub.endpoint} cannot be reached", "connect")
 
 
-def _cached(repository: str) -> Path:
+def _cached(repository: str, unlisted: _Unlisted) -> Path:
     try:
         return Path(snapshot_download(repository, local_files_only=True))
     except errors.IncompleteSnapshotError as error:
@@ -71,7 +85,7 @@ def _cached(repository: str) -> Path:
         return Path(error.snapshot_path)
     except (errors.LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"{HfApi().endpoint} cannot be reached, and {repository} is not in the cache: connect, or name a folder"
+            f"{unlisted.why}, and {repository} is not in the cache: {unlisted.remedy}, or name a folder"
         ) from error
 
 

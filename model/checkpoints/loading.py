@@ -11,6 +11,8 @@ from typing import Any
 
 import cv2
 import torch
+from sam2.modeling.position_encoding import PositionEmbeddingSine
+from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
 from model.checkpoints import native, official
@@ -48,16 +50,20 @@ def load(source: str | Path = "nano", device: str = "cpu", dtype: str = "auto", 
     checkpoint = read(source)
     pam = build(checkpoint)
     check_fit(checkpoint, pam)
-    return fill(pam, checkpoint, device, choose_dtype(dtype, device, checkpoint))
+    chosen = choose_dtype(dtype, device, checkpoint)
+    exact_float32(device, chosen)
+    return fill(pam, checkpoint, device, chosen)
 
 
 def check_device(device: str) -> None:
-    """Raise CheckpointError for a device that this machine, or this build of torch, does not have."""
+    """Raise CheckpointError for a device that this machine, or this build of torch, does not have, or holds nothing."""
     try:
-        torch.empty(1, device=device)
+        kind = torch.empty(1, device=device).device.type
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch asserts that it was compiled for it
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"device {device!r} cannot be used: {reason}") from error
+    if kind == "meta":
+        raise CheckpointError(f"device {device!r} cannot be used: it has shapes alone, no weights")
 
 
 def choose_dtype(dtype: str, device: str, checkpoint: Checkpoint) -> torch.dtype:
@@ -72,6 +78,15 @@ def choose_dtype(dtype: str, device: str, checkpoint: Checkpoint) -> torch.dtype
     if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16
+
+
+def exact_float32(device: str, dtype: torch.dtype) -> None:
+    """Have CUDA compute in float32 where that was asked for; for the whole process, as torch has it."""
+    if dtype == torch.float32 and torch.device(device).type == "cuda":
+        # By default cuDNN rounds what it convolves to TF32's 10 bits: masks and tokens would leave the limits within
+        # which they were held against the official code.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def build(checkpoint: Checkpoint) -> PAM:
@@ -161,10 +176,21 @@ def fill(pam: PAM, checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> P
         pam.load_state_dict(tensors, assign=True)
         pam.language.tie_weights()
         pam.to(device)
+        tables_to(pam, device)
     except (RuntimeError, MemoryError) as error:
         raise CheckpointError(f"device {device!r} cannot hold {pam.config.name} in {dtype}: {error}") from error
     pam.version = checkpoint.version(fingerprint.hex())
     return pam.eval().requires_grad_(False)
+
+
+def tables_to(pam: PAM, device: str) -> None:
+    """Move what `Module.to` leaves behind: sam2's tables of positions are plain attributes, and where there is a GPU
+    they are made on the first one, whichever device the model is for."""
+    for module in pam.modules():
+        if isinstance(module, RoPEAttention):
+            module.freqs_cis = module.freqs_cis.to(device)
+        elif isinstance(module, PositionEmbeddingSine):
+            module.cache = {size: table.to(device) for size, table in module.cache.items()}
 
 
 def save(pam: PAM, folder: Path, about: dict[str, Any]) -> None:

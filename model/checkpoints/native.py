@@ -36,18 +36,26 @@ def write(
 
     tokenizer: JSON. shapes: of all that `tensors` will give, whatever its order. about: for config.json.
     on_bytes:  told the bytes written by every tensor.
-    Raises CheckpointError when a value does not fit into `dtype`, or the disk is full.
+    Raises CheckpointError when a value does not fit into `dtype`, `tensors` are not those of `shapes`, or the disk is
+    full.
     """
+    awaited = dict(shapes)
     fingerprint = Fingerprint()
     with _replacing(folder) as fresh:
         with (fresh / WEIGHTS).open("wb") as file:
             places = _header(file, shapes, dtype)
             for name, tensor in tensors:
+                if awaited.get(name) != tuple(tensor.shape):
+                    wanted = awaited.get(name, "none")
+                    raise CheckpointError(f"tensor {name!r} came as {tuple(tensor.shape)}, {wanted} was awaited")
+                del awaited[name]
                 value = _as(name, tensor, dtype)
                 fingerprint.add(name, value)
                 file.seek(places[name])
                 file.write(value.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
                 on_bytes(value.nbytes)
+            if awaited:
+                raise CheckpointError(f"tensor {min(awaited)!r} never came ({len(awaited)} in all)")
             file.flush()
             os.fsync(file.fileno())
         (fresh / TOKENIZER).write_text(tokenizer, encoding="utf-8")
@@ -89,10 +97,7 @@ def _replacing(folder: Path) -> Iterator[Path]:
         fresh.chmod(0o777 & ~_umask())
         yield fresh
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            folder.rename(old / folder.name)
-            fresh.rename(folder)
-            shutil.rmtree(old)
+            _swap(folder, fresh)
         else:
             fresh.rename(folder)
     except OSError as error:
@@ -100,6 +105,27 @@ def _replacing(folder: Path) -> Iterator[Path]:
     finally:
         if fresh is not None:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(folder: Path, fresh: Path) -> None:
+    """Put `fresh` in the place of `folder`, or leave `folder` where it was."""
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    kept = old / folder.name
+    try:
+        folder.rename(kept)
+        fresh.rename(folder)
+    except BaseException:
+        if kept.exists():
+            try:
+                kept.rename(folder)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{folder} cannot be replaced, nor put back: it is in {kept}, move it by hand ({error.strerror})"
+                ) from error
+        old.rmdir()
+        raise
+    # The new checkpoint is in place: rest that cannot be removed is no failure.
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from model.checkpoints.files import Files
 from model.checkpoints.tensors import Entry, entries, values
 from model.config import LANGUAGE_FIELDS, PAMConfig, SamConfig, check_language
 from model.errors import CheckpointError
+
+log = logging.getLogger(__name__)
 
 Fetch = Callable[[str], Path]
 
@@ -96,6 +99,8 @@ def with_sam(
             )
         beside = fetch(wanted)
     if beside is not None:
+        if inside:
+            log.info("SAM 2.1 is taken from %s, in place of the %d tensors inside the checkpoint", beside, len(inside))
         tensors = {name: entry for name, entry in tensors.items() if name not in inside}
         tensors |= {f"sam.{key}": entry for key, entry in entries(beside).items()}
     return tensors, TOWERS[size][0]

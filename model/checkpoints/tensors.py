@@ -22,6 +22,9 @@ WINDOW = 128 << 20
 DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 """What weights may be stored in."""
 
+LEGACY = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+"""How a file begins that `torch.save` wrote before it wrote zip archives."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -108,6 +111,12 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
 
 def _pickled(file: Path) -> dict[str, Tensor]:
     try:
+        with file.open("rb") as start:
+            if start.read(len(LEGACY)) == LEGACY:
+                raise CheckpointError(
+                    f"{file} is in the format of PyTorch before 1.6, which cannot be read in pieces; rewrite it: "
+                    f"torch.save(torch.load({file.name!r}, weights_only=True), {file.name!r})"
+                )
         # weights_only: a pickle could otherwise run any code.
         loaded = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:

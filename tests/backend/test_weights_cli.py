@@ -58,7 +58,7 @@ def test_the_command_as_typed(tmp_path: Path):
 
 def test_show(official: Path, nano_copy: Path):
     """Parts add up to the whole, the version is the model's, and the table says the same as the JSON."""
-    facts = json.loads(weights("show", official, "--json").stdout)
+    facts = json.loads(weights("show", official, "--json", "--hash").stdout)
     tensors = published.tensors()
     assert (
         facts["parameters"] == sum(t.numel() for t in tensors.values()) == sum(p["parameters"] for p in facts["parts"])
@@ -71,6 +71,24 @@ def test_show(official: Path, nano_copy: Path):
     table = weights("show", nano_copy).stdout
     assert json.loads(weights("show", nano_copy, "--json").stdout)["version"] in table
     assert "language" in table and "float16" in table and str(nano_copy / WEIGHTS) in table
+
+
+def test_show_reads_no_weights(official: Path, nano_copy: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seven gigabytes are hashed only when that is asked for: else the version is the recorded one, or unknown."""
+    monkeypatch.setattr(inspection, "windows", None)
+    assert json.loads(weights("show", nano_copy, "--json").stdout)["version"] == model.load("nano").version
+    facts = json.loads(weights("show", official, "--json").stdout)
+    assert facts["version"] is None and facts["hash"] == {"computed": None, "recorded": None}
+    assert "pam-64x2 (records no hash, --hash computes it)" in weights("show", official).stdout
+    assert weights("show", official, "--hash").exit_code == 1
+
+
+def test_show_says_when_the_recorded_hash_is_wrong(nano_copy: Path):
+    """Computed, it is the version, and what the checkpoint says of itself stands beside it."""
+    change(nano_copy, "image_newline", torch.zeros(160))
+    table = weights("show", nano_copy, "--hash").stdout
+    assert model.load(nano_copy).version in table
+    assert f"{read('nano').recorded}, which is not the hash of these weights" in table
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

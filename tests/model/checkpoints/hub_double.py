@@ -19,6 +19,7 @@ class Hub:
     """Repositories as folders root/organisation/name.
 
     gated:   ids whose listing and files are refused. cut_after: bytes after which a download's connection is cut.
+    broken:  whether every request is refused, with the status `refusal`.
     asked:   every request, "METHOD path" and the Range header, in order.
     """
 
@@ -27,6 +28,7 @@ class Hub:
         self.gated: set[str] = set()
         self.cut_after: int | None = None
         self.broken = False
+        self.refusal = 503
         self.asked: list[str] = []
         self.endpoint = ""
 
@@ -76,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
         repository = (route or file)[1] if route or file else ""
         if self.hub.broken:
-            return self.refuse(503, "", "down")
+            return self.refuse(self.hub.refusal, "", "down")
         if repository in self.hub.gated:
             return self.refuse(403, "GatedRepo", f"Access to model {repository} is restricted.")
         if not repository or not (self.hub.root / repository).is_dir():

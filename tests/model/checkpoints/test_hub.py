@@ -20,6 +20,8 @@ from model.checkpoints import read
 from tests.model.checkpoints import published
 from tests.model.checkpoints.hub_double import Hub, serving
 from tests.model.checkpoints.published import split, write
+from tests.model.checkpoints.test_tokenizer import split as split_tokenizer
+from tests.model.checkpoints.test_tokenizer import whole as whole_tokenizer
 
 ID = "Perceive-Anything/PAM-small"
 
@@ -154,10 +156,44 @@ def test_a_gated_repository(hub: Hub):
 @pytest.mark.parametrize("offline", [False, True])
 def test_no_network_and_no_cache(hub: Hub, offline: bool, monkeypatch: pytest.MonkeyPatch):
     """The message names the id and the remedy."""
-    hub.broken = True
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     with pytest.raises(CheckpointError, match=f"cannot be reached, and {ID} is not in the cache: connect, or name a"):
         read(ID)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (500, "answers 500 .*not in the cache: try again later"),
+        (503, "answers 503 .*not in the cache: try again later"),
+        (403, "answers 403 .*not in the cache: check HF_TOKEN"),
+        (418, "answers 418 .*not in the cache: try again later"),
+    ],
+)
+def test_a_hub_that_refuses(hub: Hub, status: int, says: str):
+    """It was reached, so the network is not to blame: the status says what is."""
+    hub.broken, hub.refusal = True, status
+    with pytest.raises(CheckpointError, match=f"{hub.endpoint} {says}"):
+        read(ID)
+
+
+def test_the_cache_answers_for_a_hub_that_refuses(hub: Hub):
+    """A token that ran out does not take away what is here."""
+    tensors = read(ID).tensors
+    hub.broken, hub.refusal = True, 403
+    assert read(ID).tensors == tensors
+
+
+def test_a_tokenizer_in_parts_comes_whole(hub: Hub, repositories: Path):
+    """Qwen's special tokens stand in two small files of their own."""
+    folder = repositories / "someone" / "parts"
+    write(folder, "safetensors", published.tensors())
+    (folder / "tokenizer.json").unlink()
+    split_tokenizer(folder, whole_tokenizer(last=False), ("added_tokens.json", "tokenizer_config.json"))
+    tokenizer = read("someone/parts").tokenizer()
+    assert {"vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"} <= hub.downloads()
+    assert tokenizer.encode("<|im_start|>", add_special_tokens=False) == [1]
 
 
 def test_a_folder_counts_before_an_id(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

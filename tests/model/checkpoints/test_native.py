@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import model
 from model import PAM, CheckpointError, Point, Prompt
-from model.checkpoints import CONFIG, NANO, TOKENIZER, WEIGHTS, save
+from model.checkpoints import CONFIG, NANO, TOKENIZER, WEIGHTS, native, read, save, verify
 
 
 @pytest.fixture
@@ -96,6 +96,55 @@ def test_a_missing_tensor_is_named(folder: Path):
     save_file(tensors, folder / WEIGHTS)
     with pytest.raises(CheckpointError, match=r"'perceiver.proj.bias', \(384,\), is missing for nano"):
         model.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ({"a": (2, 3)}, r"'b' never came \(1 in all\)"),
+        ({"a": (3, 2), "b": (4,)}, r"'a' came as \(3, 2\), \(2, 3\) was awaited"),
+        ({"a": (2, 3), "b": (4,), "c": (1,)}, r"'c' came as \(1,\), none was awaited"),
+        ({"a": (6,), "b": (4,)}, r"'a' came as \(6,\)"),
+    ],
+)
+def test_only_what_was_announced_is_written(tensors: dict[str, tuple], says: str, nano: PAM, tmp_path: Path):
+    """A tensor that is missing would be zeros, and one of another shape would lie over its neighbour."""
+    stream = [(name, torch.ones(shape)) for name, shape in tensors.items()]
+    with pytest.raises(CheckpointError, match=says):
+        native.write(tmp_path / "out", nano.config, "{}", {"a": (2, 3), "b": (4,)}, stream, torch.float32, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_checkpoint_that_cannot_be_replaced(folder: Path, nano: PAM, stuck: bool, monkeypatch: pytest.MonkeyPatch):
+    """The old one is put back where it was; and where not even that works, it stays, and the message says where."""
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if target == folder and (stuck or path.parent == folder.parent):
+            raise OSError(18, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(CheckpointError) as caught:
+        save(nano, folder, {"second": True})
+    (left,) = folder.parent.iterdir()
+    if stuck:
+        left = left / folder.name
+        assert str(left) in str(caught.value) and "move it by hand" in str(caught.value)
+    else:
+        assert left == folder and "cannot be written: Invalid cross-device link" in str(caught.value)
+    assert "second" not in json.loads((left / CONFIG).read_text())["about"]
+    assert verify(read(left), lambda count: None).problems == ()
+
+
+@pytest.mark.parametrize("value", [7, "abc", "Z" * 64])
+def test_a_fingerprint_that_is_none(folder: Path, value: object):
+    """It ends up in the version that predictions carry."""
+    data = json.loads((folder / CONFIG).read_text()) | {"fingerprint": value}
+    (folder / CONFIG).write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match="config.json: fingerprint is .*: it must be 64 hex digits"):
+        read(folder)
 
 
 def test_no_folder_at_all(tmp_path: Path):

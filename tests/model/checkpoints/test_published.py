@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor
 
 import model
 from model import PAM, CheckpointError, Point, Prompt
-from model.checkpoints import CONFIG, TOKENIZER, from_official, read
+from model.checkpoints import CONFIG, TOKENIZER, from_official, loading, read
 from model.checkpoints.official import EMBEDDING, HEAD
 from tests.model.checkpoints import published
 from tests.model.checkpoints.published import SAM_FILE, split, write
@@ -91,12 +93,17 @@ def test_sam_in_its_own_file(beside: str, weights: dict[str, Tensor], tmp_path: 
     check(model.load(source), weights)
 
 
-def test_sam_beside_counts_before_what_is_inside(folder: Path, weights: dict[str, Tensor]):
-    """As in the official loader, which never looks inside."""
+def test_sam_beside_counts_before_what_is_inside(
+    folder: Path, weights: dict[str, Tensor], caplog: pytest.LogCaptureFixture
+):
+    """As in the official loader, which never looks inside; the log says which weights they are."""
     _, sam = split(weights)
     sam["no_mem_embed"] = sam["no_mem_embed"] + 1
     torch.save({"model": sam}, folder / SAM_FILE)
-    check(model.load(folder), weights | {published.TOWER + "no_mem_embed": sam["no_mem_embed"]})
+    with caplog.at_level(logging.INFO, "model.checkpoints"):
+        check(model.load(folder), weights | {published.TOWER + "no_mem_embed": sam["no_mem_embed"]})
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert f"taken from {folder / SAM_FILE}, in place of the {len(sam)} tensors inside" in line
 
 
 @pytest.mark.parametrize("kept", ["both", "embedding", "head"])
@@ -136,13 +143,52 @@ def test_dtypes(dtype: str, whole: Path, weights: dict[str, Tensor]):
     assert pam.language.model.rotary_emb.inv_freq.dtype == torch.float32
 
 
+@pytest.fixture
+def rounding() -> Iterator[None]:
+    """TF32 is allowed, and afterwards as it was."""
+    places = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [place.allow_tf32 for place in places]
+    for place in places:
+        place.allow_tf32 = True
+    yield
+    for place, value in zip(places, before, strict=True):
+        place.allow_tf32 = value
+
+
+@pytest.mark.usefixtures("rounding")
+@pytest.mark.parametrize(
+    ("device", "dtype", "exact"),
+    [("cuda", "float32", True), ("cuda:1", "float32", True), ("cuda", "bfloat16", False), ("cpu", "float32", False)],
+)
+def test_float32_on_cuda_is_float32(device: str, dtype: str, exact: bool, monkeypatch: pytest.MonkeyPatch):
+    """cuDNN would round to TF32 by default; what torch is set to is left alone for any other dtype or device."""
+    monkeypatch.setattr(loading, "check_device", lambda device: None)
+    monkeypatch.setattr(loading, "fill", lambda pam, *arguments: pam)
+    model.load("nano", device=device, dtype=dtype)
+    assert torch.backends.cudnn.allow_tf32 is (not exact)
+    assert torch.backends.cuda.matmul.allow_tf32 is (not exact)
+
+
+def test_tables_go_with_the_model(whole: Path):
+    """sam2 makes its tables of positions on the first GPU, wherever the model is to be; torch moves none of them."""
+    pam = model.load(whole)
+    sines = [module for module in pam.modules() if isinstance(module, PositionEmbeddingSine)]
+    for module in sines:
+        module(torch.zeros(1, 1, 4, 4))
+    loading.tables_to(pam, "meta")
+    tables = [value for module in pam.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    tables += [table for module in sines for table in module.cache.values()]
+    assert len(sines) == 2 and len(tables) > len(sines)
+    assert all(table.is_meta for table in tables)
+
+
 def test_unknown_dtype(whole: Path):
     """The message lists what there is."""
     with pytest.raises(CheckpointError, match="dtype 'int8' is none of auto, float32, bfloat16, float16"):
         model.load(whole, dtype="int8")
 
 
-@pytest.mark.parametrize("device", ["cuda", "mps", "cuda:99", "abacus"])
+@pytest.mark.parametrize("device", ["cuda", "mps", "cuda:99", "abacus", "meta"])
 def test_a_device_that_is_not_there(device: str, whole: Path):
     """Said before anything is read."""
     if device == "cuda" and torch.cuda.is_available() or device == "mps" and torch.backends.mps.is_available():
@@ -292,6 +338,7 @@ def test_the_wrong_sam_beside(weights: dict[str, Tensor], tmp_path: Path):
     ("name", "content", "says"),
     [
         ("pytorch_model.bin", "cut", "pytorch_model.bin is damaged"),
+        ("pytorch_model.bin", "legacy", "pytorch_model.bin is in the format of PyTorch before 1.6.*rewrite it"),
         ("pytorch_model.bin", "code", "pytorch_model.bin is damaged, or holds more than tensors and is not trusted"),
         ("pytorch_model.bin", {"epoch": 3}, "pytorch_model.bin holds something other than tensors by name"),
         ("pytorch_model.bin", b"<html>", "pytorch_model.bin is damaged"),
@@ -307,6 +354,8 @@ def test_a_wrong_file(name: str, content: object, says: str, weights: dict[str, 
     path = folder / name
     if isinstance(content, bytes):
         path.write_bytes(content)
+    elif content == "legacy":
+        torch.save(dict(weights), path, _use_new_zipfile_serialization=False)
     else:
         torch.save(
             Code(tmp_path / "ran") if content == "code" else dict(weights) if content == "cut" else content, path
