@@ -64,8 +64,13 @@ def as_offered(suggestion: Suggestion, results: Sequence[dict[str, Any]], config
     return replace(suggestion, offered=words_in(nodes, config), offered_rle=rle)
 
 
-def compare(region: CorrectedRegion, suggestion: Suggestion | None, config: LabelingConfig) -> Outcome:
-    """What became of `suggestion` in the region that an annotator submitted under its id."""
+def compare(
+    region: CorrectedRegion, suggestion: Suggestion | None, config: LabelingConfig, with_distance: bool = True
+) -> Outcome:
+    """What became of `suggestion` in the region that an annotator submitted under its id.
+
+    with_distance: whether `boundary_distance`, which takes longer than all else, is wanted; None without.
+    """
     if suggestion is None:
         return Outcome("drawn")
     words = _word_changes(region, suggestion, config)
@@ -75,7 +80,8 @@ def compare(region: CorrectedRegion, suggestion: Suggestion | None, config: Labe
     iou = float((before & region.mask).sum() / (before | region.mask).sum())
     is_kept = iou == 1 or suggestion.offered_rle is not None and _is_rounded(before, region.mask)
     kept_words = all(change.letters == 0 for change in words.values())
-    return Outcome("accepted" if is_kept and kept_words else "corrected", iou, _between(before, region.mask), words)
+    distance = _between(before, region.mask) if with_distance else None
+    return Outcome("accepted" if is_kept and kept_words else "corrected", iou, distance, words)
 
 
 def is_refined(earlier: Suggestion, later: Suggestion) -> bool:

@@ -137,7 +137,7 @@ class _Task:
                     f"it was drawn on {width} x {height} pixels, but the image has {image.width} x {image.height}",
                 )  # fmt: skip
                 continue
-            outcome = compare(region, suggestions[region.region_id], harvest.config)
+            outcome = compare(region, suggestions[region.region_id], harvest.config, with_distance=False)
             body = self._body(region, dict(self._words(region, outcome)), annotation, outcome)
             source = self._hash(f"address {region.image_address}")
             self.regions.append(RegionRow(annotation.id, position, image.sha256, source, body))

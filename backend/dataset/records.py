@@ -8,7 +8,7 @@ import sqlite3
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -89,7 +89,7 @@ def items(state: State, shard: Shard, names: CategoryNames) -> list[ImageRegions
 def to_line(item: ImageRegions) -> str:
     """An image and its regions as one line of JSON."""
     image, regions = item
-    record = {"image": asdict(image), "regions": [asdict(region) for region in regions]}
+    record = {"image": vars(image), "regions": [vars(region) for region in regions]}
     return json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 

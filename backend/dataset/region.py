@@ -117,11 +117,18 @@ class Format(Protocol):
     NAME: str
 
     def write_shard(
-        self, folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes
+        self,
+        folder: Path,
+        shard: str,
+        items: Sequence[ImageRegions],
+        image_bytes: ImageBytes,
+        parent: Path | None = None,
     ) -> list[str]:
         """Write the files of one shard; their paths below `folder`.
 
         All images of a shard are of one split, and its name, such as "train-0110", begins with the split.
+        parent: the folder of an older version that the same code wrote; what is known from there need not be found
+        again. What is written is the same with it and without.
         """
         ...
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from backend import masks
 from backend.dataset import formats, records, region
 from backend.dataset.records import Shard, items, shards, to_line
 from backend.dataset.region import DatasetFacts, DatasetImage, ImageRegions
@@ -94,6 +95,7 @@ class _Build:
         self.made = NewFiles(folder)
         self.shards = self.shards_written = 0
         self._folder, self._parent, self._pool = folder, parent, pool
+        self._alike = parent if parent is not None and read_manifest(parent).get("writers") == _writers() else None
         self._state, self._formats, self._names = state, chosen, names
         self._modules = formats.selected(chosen)
         self._shard_names: list[str] = []
@@ -113,9 +115,10 @@ class _Build:
 
     def finish(self, facts: DatasetFacts) -> None:
         """Write the files that span all shards, and the sums of all files."""
+        known = _sums_of(self._parent) if self._parent else {}
         for module in self._modules:
             for path in module.finish(self._folder, self._shard_names, facts, self._parent):
-                self._whole[path] = self._made(path)
+                self._whole[path] = known[path] if path in known and self._is_linked(path) else self._made(path)
         self._whole[LEFT_OUT] = self.write(LEFT_OUT, _left_out_lines(self._state))
         self._whole[CHECKSUMS] = self.write(CHECKSUMS, self._sums())
 
@@ -126,6 +129,7 @@ class _Build:
             "parent": self._parent.name if self._parent else None,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "content": content,
+            "writers": _writers(),
             "checksums": self._whole[CHECKSUMS],
             "projects": {str(id): title for id, title in facts.projects.items()},
             "settings": dict(facts.settings),
@@ -151,6 +155,14 @@ class _Build:
         """Note a file that a format has written; its SHA-256."""
         self.made.add(path)
         return _sha256(self._folder / path)
+
+    def _is_linked(self, path: str) -> bool:
+        """Whether a file is the parent's, so that its sum is known, and it is on the disk."""
+        made = os.stat(f"{self._folder}/{path}")
+        try:
+            return made.st_nlink > 1 and os.stat(f"{self._parent}/{path}").st_ino == made.st_ino
+        except FileNotFoundError:
+            return False
 
     def _linked(self, shard: Shard) -> dict[str, Any] | None:
         """The listing of a shard that was linked; None where the parent has another one, or not all of it."""
@@ -182,7 +194,7 @@ class _Build:
             self._link_image(image)
             files[image.path] = image.sha256
         for module in self._modules:
-            for path in module.write_shard(self._folder, shard.name, found, self._image_bytes):
+            for path in module.write_shard(self._folder, shard.name, found, self._image_bytes, self._alike):
                 files[path] = self._made(path)
         path = _records_path(shard.name)
         files[path] = self.write(path, [to_line(item) + "\n" for item in found])
@@ -222,7 +234,8 @@ class _Build:
 @functools.cache
 def _writers() -> str:
     """Changes with the code that writes a shard: what older code has written is not linked, but written anew."""
-    files = [*Path(formats.__path__[0]).glob("*.py"), Path(__file__), Path(records.__file__), Path(region.__file__)]
+    others = (__file__, records.__file__, region.__file__, masks.__file__)
+    files = [*Path(formats.__path__[0]).glob("*.py"), *map(Path, others)]
     return hashlib.sha256("".join(_sha256(file) for file in sorted(files)).encode()).hexdigest()
 
 
@@ -253,6 +266,15 @@ def _is_published(path: str) -> bool:
 def _model_versions(found: Sequence[ImageRegions]) -> dict[str, int]:
     versions = (one.model_version for _, regions in found for one in regions)
     return dict(sorted(Counter(version for version in versions if version is not None).items()))
+
+
+def _sums_of(version: Path) -> dict[str, str]:
+    """Path to SHA-256 of what is published of a version."""
+    try:
+        with open(version / CHECKSUMS, encoding="utf-8", newline="\n") as file:
+            return {line[66:-1]: line[:64] for line in file}
+    except FileNotFoundError:
+        return {}
 
 
 def _left_out_lines(state: State) -> Iterator[str]:

@@ -15,16 +15,18 @@ NAME = "coco"
 _ID_HEX_DIGITS = 13  # 52 bits: a JSON number, and a float, that every reader holds exactly
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Write a shard's images and annotations as a fragment; the paths written."""
-    lines = []
+    images = [fragments.dumps(image_entry(image)) for image, _ in items]
+    rows: list[str] = []
     for image, regions in items:
-        lines.append("\t".join([image.split, "", fragments.dumps(image_entry(image))]))
         # The number of a category is known when all shards are: its name waits in front of the annotation.
         for region in regions:
-            name, row = fragments.dumps(region.category or UNNAMED), fragments.dumps(annotation(image, region))
-            lines.append("\t".join([image.split, name, row]))
-    return fragments.write(folder, NAME, shard, lines)
+            rows += (fragments.dumps(region.category or UNNAMED), fragments.dumps(annotation(image, region))[1:])
+    # One line for all images and one for all annotations, as lines are read one by one.
+    return fragments.write(folder, NAME, shard, ["\t".join(images), "\t".join(rows)])
 
 
 def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
@@ -85,16 +87,21 @@ def _document(folder: Path, shards: Sequence[str], split: str, names: Sequence[s
 
     mine = [shard for shard in shards if shard.startswith(f"{split}-")]
 
-    def rows() -> Iterator[tuple[str, str]]:
-        for line in fragments.read(folder, NAME, mine):
-            _, name, row = line.split("\t", 2)
-            yield name, row
+    def images() -> Iterator[str]:
+        for first, _ in fragments.pairs(folder, NAME, mine):
+            yield first.replace("\t", ",\n")
+
+    def annotations() -> Iterator[str]:
+        for _, second in fragments.pairs(folder, NAME, mine):
+            parts = second.split("\t")
+            rows = zip(parts[::2], parts[1::2], strict=True)
+            yield ",\n".join([f'{{"category_id":{numbers[name]},{row}' for name, row in rows])
 
     yield '{"info":{"description":"PAM Studio, ' + split + '"},'
     yield '"images":['
-    yield from _with_commas(row for name, row in rows() if not name)
+    yield from _with_commas(images())
     yield '],"annotations":['
-    yield from _with_commas(f'{{"category_id":{numbers[name]},{row[1:]}' for name, row in rows() if name)
+    yield from _with_commas(annotations())
     yield '],"categories":['
     yield from _with_commas(f'{{"id":{number},"name":{name},"supercategory":""}}' for name, number in numbers.items())
     yield "]}"

@@ -29,7 +29,9 @@ _CONTEXT = 0.35  # of the region's size, shown on every side
 _LARGEST_ENLARGEMENT = 8.0
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Nothing: the summary offers the shard's regions."""
     return []
 

@@ -72,7 +72,9 @@ _IMAGE_FIELDS = (
 )
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Nothing: all is known at the end."""
     return []
 

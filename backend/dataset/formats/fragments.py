@@ -37,6 +37,12 @@ def read(folder: Path, part: str, shards: Sequence[str]) -> Iterator[str]:
             yield from (line.rstrip("\n") for line in file)
 
 
+def pairs(folder: Path, part: str, shards: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """First and second line of each of the fragments `part`, which have two lines each."""
+    lines = read(folder, part, shards)
+    return zip(lines, lines, strict=True)
+
+
 def path(folder: Path, part: str, shard: str) -> Path:
     """Where the fragment `part` of `shard` lies, if there is one."""
     return folder / _name(part, shard)

@@ -23,7 +23,9 @@ _LONGEST_NAME = 24
 _OUTCOME_COLOURS = {"accepted": "#2a9d5c", "corrected": "#e0862f", "drawn": "#4a78b5"}
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Nothing: the summary counts."""
     return []
 

@@ -26,15 +26,18 @@ MIN_BOX_IOU = 0.5
 DETAILED = "detail_cap"
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Write the records of a shard's regions as a fragment; the paths written."""
-    lines = [
-        f"pam/{image.split}/{task}.jsonl\t{fragments.dumps(record)}"
-        for image, regions in items
-        for region in regions
-        for task, record in records(image, region)
-    ]
-    return fragments.write(folder, NAME, shard, lines)
+    # One line for each file, with all its records: lines are read one by one.
+    lines: dict[str, list[str]] = {}
+    for image, regions in items:
+        for region in regions:
+            for task, record in records(image, region):
+                name = f"pam/{image.split}/{task}.jsonl"
+                lines.setdefault(name, [name]).append(fragments.dumps(record))
+    return fragments.write(folder, NAME, shard, ["\t".join(parts) for parts in lines.values()])
 
 
 def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
@@ -43,7 +46,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
     All paths, in the YAML and in the records, start at the version's folder.
     """
     lines = (line.partition("\t") for line in fragments.read(folder, NAME, shards))
-    written = fragments.distribute(folder, ((name, record) for name, _, record in lines))
+    written = fragments.distribute(folder, ((name, rows.replace("\t", "\n")) for name, _, rows in lines))
     for split, listing in (("train", "datasets.yaml"), ("validation", "datasets_validation.yaml")):
         files = [name for name in written if name.startswith(f"pam/{split}/")]
         written.append(fragments.write_listing(folder, listing, files))

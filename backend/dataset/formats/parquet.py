@@ -80,7 +80,9 @@ SCHEMA = pa.schema(
 )
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Write `parquet/<shard>.parquet`, where the shard's name begins with its split; the paths written."""
     name = file_name(shard)
     path = folder / name

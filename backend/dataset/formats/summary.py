@@ -112,7 +112,9 @@ class Summary:
         self.updated_at = max(self.updated_at, region.updated_at)
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Write the summary of a shard, and what of it the contact sheet may show, as a fragment; the paths written."""
     summary = Summary()
     for image, regions in items:

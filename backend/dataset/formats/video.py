@@ -10,7 +10,6 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,13 +34,15 @@ NO_HISTORY = {"en": "None", "ch": "无"}
 _SMALL, _MEDIUM = 32**2, 96**2
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Write the video frames of a shard as fragments, one for each video; the paths written."""
     lines: dict[str, list[str]] = defaultdict(list)
     for image, regions in items:
         if image.video is not None:
-            tracked = [asdict(region) for region in regions if region.track is not None]
-            lines[f"{NAME}/{image.video}"].append(fragments.dumps([asdict(image), tracked]))
+            tracked = [vars(region) for region in regions if region.track is not None]
+            lines[f"{NAME}/{image.video}"].append(fragments.dumps([vars(image), tracked]))
     return [path for part in sorted(lines) for path in fragments.write(folder, part, shard, lines[part])]
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from backend.dataset.formats.png import mask_png
@@ -15,7 +14,9 @@ from backend.dataset.region import DatasetFacts, DatasetImage, DatasetRegion, Im
 NAME = "webdataset"
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Write `webdataset/<shard>.tar`, where the shard's name begins with its split; the paths written.
 
     The members of a sample begin with the image's SHA-256: `.jpg`, `.png` or whatever the image is, `.json`, and
@@ -50,6 +51,6 @@ def _members(image: DatasetImage, regions: Sequence[DatasetRegion], data: bytes)
 
 def _entry(region: DatasetRegion) -> dict:
     """All that is known of a region, less the mask, which is a member of its own."""
-    fields = asdict(region) | {"languages": dict(sorted(region.languages.items()))}
+    fields = vars(region) | {"languages": dict(sorted(region.languages.items()))}
     del fields["rle"]
     return fields

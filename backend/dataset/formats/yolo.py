@@ -6,6 +6,7 @@ no holes and no second ring, so, as its users do, they are joined to the ring by
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import yaml
 
 from backend.dataset.formats import fragments, summary
 from backend.dataset.formats.summary import UNNAMED
-from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
+from backend.dataset.region import DatasetFacts, DatasetImage, DatasetRegion, ImageBytes, ImageRegions
 from backend.masks import from_coco_rle, from_polygons, to_one_polygon
 
 NAME = "yolo"
@@ -39,21 +40,44 @@ class _RoundTrip:
     least: float = 1.0
 
     def add(self, iou: float) -> None:
-        self.count, self.total, self.least = self.count + 1, self.total + iou, min(self.least, iou)
+        self.merge(_RoundTrip(1, iou, iou))
+
+    def merge(self, other: _RoundTrip) -> None:
+        self.count, self.total = self.count + other.count, self.total + other.total
+        self.least = min(self.least, other.least)
 
 
-def write_shard(folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes) -> list[str]:
+def write_shard(
+    folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
+) -> list[str]:
     """Write the rings of a shard's regions as a fragment; the paths written."""
+    known = _known(parent, shard)
     lines = []
+    totals = _RoundTrip()
     for image, regions in items:
-        rings, ious = [], []
-        for region in regions:
-            ring, iou = _line(from_coco_rle(region.rle, image.height, image.width))
-            rings.append([region.category or UNNAMED, ring])
-            ious.append(iou)
-        # Apart, because the rings of a shard that did not change are not read again.
-        lines.append(f"{fragments.dumps([image.split, image.path, ious])}\t{fragments.dumps(rings)}")
-    return fragments.write(folder, NAME, shard, lines)
+        masks = [[region.category or UNNAMED, region.rle] for region in regions]
+        key = hashlib.sha256(fragments.dumps([image.height, image.width, masks]).encode()).hexdigest()
+        line = known.get(key) or _rings_line(key, image, regions)
+        for _, _, iou in json.loads(line.partition("\t")[2]):
+            totals.add(iou)
+        lines.append(line)
+    # First what is needed of a shard that did not change, as the rest of it is then not read again.
+    head = [vars(totals), items[0][0].split if items else "", [image.path for image, _ in items]]
+    return fragments.write(folder, NAME, shard, [fragments.dumps(head), *lines])
+
+
+def _rings_line(key: str, image: DatasetImage, regions: Sequence[DatasetRegion]) -> str:
+    rings = [
+        [region.category or UNNAMED, *_line(from_coco_rle(region.rle, image.height, image.width))] for region in regions
+    ]
+    return f"{key}\t{fragments.dumps(rings)}"
+
+
+def _known(parent: Path | None, shard: str) -> dict[str, str]:
+    """The lines of images in an older fragment, by their key, which is a hash of all that is in a line."""
+    lines = fragments.read(parent, NAME, [shard]) if parent else iter(())
+    next(lines, None)
+    return {line.partition("\t")[0]: line for line in lines}
 
 
 def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
@@ -88,17 +112,16 @@ def _labels(
     """Write the label files; split and path of each image. Adds to `written` and `totals`."""
     for shard in sorted(shards):
         unchanged = parent if parent and _is_same(folder, parent, shard) else None
-        for line in fragments.read(folder, NAME, [shard]):
-            head, _, rings = line.partition("\t")
-            split, image, ious = json.loads(head)
-            label = f"labels/{image.rpartition('/')[2].rpartition('.')[0]}.txt"
-            if not (unchanged and _link(f"{unchanged}/{label}", f"{folder}/{label}")):
-                lines = (f"{numbers[name]} {ring}" for name, ring in json.loads(rings))
-                fragments.write_lines(folder, label, lines)
-            written.append(label)
-            for iou in ious:
-                totals.add(iou)
-            yield split, image
+        lines = fragments.read(folder, NAME, [shard])
+        sums, split, images = json.loads(next(lines, '[{},"",[]]'))
+        totals.merge(_RoundTrip(**sums))
+        labels = [f"labels/{image.rpartition('/')[2].rpartition('.')[0]}.txt" for image in images]
+        if not (unchanged and all(_link(f"{unchanged}/{label}", f"{folder}/{label}") for label in labels)):
+            for label, line in zip(labels, lines, strict=True):
+                rings = json.loads(line.partition("\t")[2])
+                fragments.write_lines(folder, label, (f"{numbers[name]} {ring}" for name, ring, _ in rings))
+        written += labels
+        yield from ((split, image) for image in images)
 
 
 def round_trip_iou(folder: Path) -> tuple[float, float] | None:
