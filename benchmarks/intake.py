@@ -197,7 +197,7 @@ def plot(all_figures: Sequence[dict[str, Any]], path: Path) -> None:
     rate.plot(sizes, [figures["per second"] for figures in all_figures], "o-")
     seconds.set(xscale="log", yscale="log", xlabel="regions", ylabel="CPU seconds", title="Reconciliation")
     rate.set(xscale="log", ylim=(0, None), xlabel="regions", ylabel="webhooks a second", title=f"{CLIENTS} clients")
-    seconds.legend()
+    figure.legend(*seconds.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     figure.savefig(path, dpi=120)
 
 

@@ -33,7 +33,7 @@ WORDS = {"category": "coin", "explanation": "A coin is  money.\n", "caption": "A
 def suggested(config=OPEN, mask: np.ndarray = COIN, **words: str) -> tuple[Suggestion, list[dict[str, Any]]]:
     """A suggestion as the backend makes it, and its results as Label Studio gets them."""
     said = WORDS | words
-    region = Region(mask, 0.9, Words(**said, scores={}), "nano-1")
+    region = Region(mask, 0.9, 0.9, Words(**said, log_probabilities={}), "nano-1")
     results = answer(region, config, "r1", None, 1.0)
     made = replace(suggestion("r1", mask), **said)
     return as_offered(made, results, config), results
@@ -97,6 +97,16 @@ def test_a_moved_mask_has_the_distance_that_it_was_moved_by():
     # Of 76 outline pixels, the 20 of the left side are 3 away, the next 2 x 2 along top and bottom 2 and 1, and the
     # right side lies inside the other: 14 pixels 3 from it, and towards its corners 2 x (2 + 1).
     assert outcome.boundary_distance == pytest.approx((20 * 3 + 2 * (2 + 1) + 14 * 3 + 2 * (2 + 1)) / 76)
+
+
+def test_without_its_distance_an_outcome_is_the_same_otherwise():
+    """Exports leave out what takes longest: nothing else may follow from that."""
+    before, after = np.zeros((2, 60, 80), dtype=bool)
+    before[10:30, 10:30], after[10:30, 13:33] = True, True
+    made, _ = suggested(mask=before)
+    _, results = suggested(mask=after)
+    whole = compare(submitted(results), made, OPEN)
+    assert compare(submitted(results), made, OPEN, with_distance=False) == replace(whole, boundary_distance=None)
 
 
 def test_the_boundary_distance_is_that_of_the_paper():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,16 @@ def _picture(folder: Path, sample: Mapping[str, Any]) -> Image.Image:
 
 def _write(draw: ImageDraw.ImageDraw, top: float, text: str, size: int, colour: str, lines: int) -> float:
     """Draw `text`, broken into at most so many lines; where the next text begins."""
-    font = ImageFont.truetype(str(fonts.font_of(text)), size, layout_engine=ImageFont.Layout.BASIC)
+    font = _font(str(fonts.font_of(text)), size)
     for line in _broken(fonts.readable(text), font, lines):
         draw.text((_MARGIN, top), line, fill=colour, font=font)
         top += size * _LINE
     return top
+
+
+@functools.lru_cache(maxsize=16)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _broken(text: str, font: ImageFont.FreeTypeFont, lines: int) -> list[str]:

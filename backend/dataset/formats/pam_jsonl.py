@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -25,19 +27,27 @@ MIN_BOX_IOU = 0.5
 
 DETAILED = "detail_cap"
 
+_POINTS = "points\t"
+"""How the line of a fragment begins that is not for a file, but for the next version."""
+
 
 def write_shard(
     folder: Path, shard: str, items: Sequence[ImageRegions], image_bytes: ImageBytes, parent: Path | None = None
 ) -> list[str]:
     """Write the records of a shard's regions as a fragment; the paths written."""
+    known = _known_points(parent, shard)
+    points: dict[str, list[tuple[int, int, int]]] = {}
     # One line for each file, with all its records: lines are read one by one.
     lines: dict[str, list[str]] = {}
     for image, regions in items:
-        for region in regions:
-            for task, record in records(image, region):
+        for region in filter(_answers, regions):
+            key = _key_of_points(image, region)
+            points[key] = known.get(key) or _points(image, region)
+            for task, record in records(image, region, points[key]):
                 name = f"pam/{image.split}/{task}.jsonl"
                 lines.setdefault(name, [name]).append(fragments.dumps(record))
-    return fragments.write(folder, NAME, shard, ["\t".join(parts) for parts in lines.values()])
+    rows = ["\t".join(parts) for parts in lines.values()]
+    return fragments.write(folder, NAME, shard, [_POINTS + fragments.dumps(points), *rows] if rows else [])
 
 
 def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
@@ -45,7 +55,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
 
     All paths, in the YAML and in the records, start at the version's folder.
     """
-    lines = (line.partition("\t") for line in fragments.read(folder, NAME, shards))
+    lines = (line.partition("\t") for line in fragments.read(folder, NAME, shards) if not line.startswith(_POINTS))
     written = fragments.distribute(folder, ((name, rows.replace("\t", "\n")) for name, _, rows in lines))
     for split, listing in (("train", "datasets.yaml"), ("validation", "datasets_validation.yaml")):
         files = [name for name in written if name.startswith(f"pam/{split}/")]
@@ -53,13 +63,16 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
     return written
 
 
-def records(image: DatasetImage, region: DatasetRegion) -> Iterator[tuple[str, dict]]:
-    """Official task name, such as "recognize_en", and training record for each text of `region` that is not empty."""
-    answers = _answers(region)
-    if not answers:
-        return
-    points = prompt_points(region, from_coco_rle(region.rle, image.height, image.width))
-    for task, answer in answers.items():
+def records(
+    image: DatasetImage, region: DatasetRegion, points: Sequence[tuple[int, int, int]] | None = None
+) -> Iterator[tuple[str, dict]]:
+    """Official task name, such as "recognize_en", and training record for each text of `region` that is not empty.
+
+    points: what `prompt_points` finds for the region, where that is known.
+    """
+    for task, answer in _answers(region).items():
+        if points is None:
+            points = _points(image, region)
         yield (
             task,
             {
@@ -115,6 +128,23 @@ def prompt_points(region: DatasetRegion, mask: np.ndarray) -> list[tuple[int, in
             if sum(points.values()) < MIN_POINTS:
                 points.setdefault((x0 + int(columns[i]), y0 + int(rows[i])), 1)
     return [(x, y, label) for (x, y), label in points.items()]
+
+
+def _points(image: DatasetImage, region: DatasetRegion) -> list[tuple[int, int, int]]:
+    return prompt_points(region, from_coco_rle(region.rle, image.height, image.width))
+
+
+def _key_of_points(image: DatasetImage, region: DatasetRegion) -> str:
+    """A hash of all that the points of a region follow from."""
+    given = [region.region_id, region.rle, image.height, image.width, region.bbox, region.points]
+    return hashlib.sha256(fragments.dumps(given).encode()).hexdigest()[:32]
+
+
+def _known_points(parent: Path | None, shard: str) -> dict[str, list[tuple[int, int, int]]]:
+    """The points of an older version's fragment, by their key."""
+    line = next(fragments.read(parent, NAME, [shard]), "") if parent else ""
+    found = json.loads(line.removeprefix(_POINTS) or "{}")
+    return {key: [(x, y, label) for x, y, label in points] for key, points in found.items()}
 
 
 def _answers(region: DatasetRegion) -> dict[str, str]:

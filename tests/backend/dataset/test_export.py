@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from backend.dataset import version
 from backend.dataset.export import ExportOptions, ProjectSource, export
+from backend.dataset.formats import FORMATS, yolo
 from backend.dataset.store import latest, versions
 from backend.dataset.texts import CategoryNames
 from backend.errors import ConfigError, ExportError, LabelStudioError
@@ -85,14 +87,14 @@ def test_nothing_changed_makes_no_version(ledger: Ledger, out: Path) -> None:
 def test_an_incremental_version_equals_a_full_one(ledger: Ledger, out: Path, tmp_path: Path) -> None:
     """Corrected, cancelled, deleted and new tasks: only they are read, and the bytes are those of a first run."""
     before = project(40)
-    run(ledger, out, *before)
+    run(ledger, out, *before, formats=tuple(FORMATS))
     after = project(45)
     after[3]["annotations"] = [annotation(1004, region("new", (1, 1, 9, 9), ("thing", "", "")), age=9)]
     after[4]["annotations"][0].update(was_cancelled=True, updated_at="2026-12-01T00:00:00Z")
     del after[5]
-    report = run(ledger, out, *after)
+    report = run(ledger, out, *after, formats=tuple(FORMATS))
     assert report.tasks == 3 + 5 and report.shards_written < report.shards
-    full = run(ledger, tmp_path / "full", *after)
+    full = run(ledger, tmp_path / "full", *after, formats=tuple(FORMATS))
     assert full.tasks == 45
     assert contents(report.version) == contents(full.version)
     assert report.manifest["parent"] == "v0001" and report.manifest["counts"]["cancelled"] == 1
@@ -111,6 +113,35 @@ def test_what_did_not_change_is_linked(ledger: Ledger, out: Path) -> None:
     assert {p.name for p in second.glob("images/*")} <= {p.name for p in shared}
     assert len(shared) > 0.7 * len(there)
     assert all(not os.stat(p).st_mode & 0o222 for p in there)
+
+
+def test_what_other_code_has_found_is_not_taken(ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version of a newer program may not carry on what an older one made, though nothing else has changed."""
+    found: list[int] = []
+    ring_of = yolo.ring_of
+    monkeypatch.setattr(yolo, "ring_of", lambda mask: found.append(1) or ring_of(mask))
+    total = run(ledger, out, *project(40), formats=("yolo",)).manifest["counts"]["regions"]
+    assert len(found) == total
+    changed = project(40)
+    changed[0] = project(1, age=5)[0]
+    report = run(ledger, out, *changed, formats=("yolo",))
+    assert report.is_new and len(found) - total < total / 2
+    found.clear()
+    monkeypatch.setattr(version, "_writers", lambda: "another")
+    assert run(ledger, out, *changed, formats=("yolo",)).shards_written == report.shards
+    assert len(found) == total
+
+
+def test_a_label_without_its_sum_is_summed_anew(ledger: Ledger, out: Path) -> None:
+    """The sums of linked files come from the version before; where that has lost them, from the files."""
+    first = run(ledger, out, *project(40), formats=("yolo",)).version
+    (first / "SHA256SUMS").unlink()
+    changed = project(40)
+    changed[0] = project(1, age=5)[0]
+    second = run(ledger, out, *changed, formats=("yolo",)).version
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=second, check=True)
+    labels = {f"labels/{path.name}" for path in second.glob("labels/*")}
+    assert labels and labels <= {line[66:] for line in (second / "SHA256SUMS").read_text().splitlines()}
 
 
 def _is_same(first: Path, second: Path) -> bool:

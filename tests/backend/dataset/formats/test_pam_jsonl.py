@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.dataset.formats import pam_jsonl
 from backend.dataset.formats.pam_jsonl import MIN_POINTS, prompt_box, prompt_points, records
 from backend.dataset.region import DatasetImage
 from backend.masks import from_coco_rle
@@ -154,6 +156,26 @@ def test_points_are_the_same_each_time_and_differ_between_regions() -> None:
     """Two exports of one state are equal; regions of one shape are not prompted at one place."""
     assert prompt_points(region(block(), 1), block()) == prompt_points(region(block(), 1), block())
     assert len({tuple(prompt_points(region(block(), i), block())) for i in range(20)}) > 10
+
+
+def test_points_that_are_known_are_taken_and_all_others_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard is written anew for one image: the others' points are known, but not those of another mask or click."""
+    items = [item for item, _ in photographs()["train-0"]]
+    old, new, fresh = tmp_path / "old", tmp_path / "new", tmp_path / "fresh"
+    pam_jsonl.write_shard(old, "train-0", items, lambda image: b"")
+    image, (first, *others) = items[0]
+    mask = from_coco_rle(first.rle, image.height, image.width)
+    y, x = np.argwhere(mask)[0]
+    changed = [(image, (replace(first, points=((float(x), float(y), 1),)), *others)), *items[1:]]
+    pam_jsonl.write_shard(fresh, "train-0", changed, lambda image: b"")
+    found = []
+    monkeypatch.setattr(pam_jsonl, "prompt_points", lambda *given: found.append(1) or prompt_points(*given))
+    for version, now in ((tmp_path / "same", items), (new, changed)):
+        pam_jsonl.write_shard(version, "train-0", now, lambda image: b"", old)
+    assert len(found) == 1
+    fragment = ".shards/pam_jsonl/train-0.jsonl"
+    assert (new / fragment).read_bytes() == (fresh / fragment).read_bytes() != (old / fragment).read_bytes()
+    assert (tmp_path / "same" / fragment).read_bytes() == (old / fragment).read_bytes()
 
 
 def test_sampled_points_keep_away_from_the_edge() -> None:

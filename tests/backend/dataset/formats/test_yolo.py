@@ -138,6 +138,24 @@ def test_labels_are_linked_while_their_classes_are_the_same(tmp_path: Path) -> N
             assert (new / path.relative_to(fresh)).read_bytes() == path.read_bytes()
 
 
+def test_rings_that_are_known_are_taken_and_all_others_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard is written anew for one image: the others' rings are known, but not those of another mask or category."""
+    items = [item for item, _ in photographs()["train-0"]]
+    old, new, fresh = tmp_path / "old", tmp_path / "new", tmp_path / "fresh"
+    yolo.write_shard(old, "train-0", items, lambda image: b"")
+    image, regions = items[0]
+    changed = [(image, (replace(regions[0], category="button"), *regions[1:])), *items[1:]]
+    yolo.write_shard(fresh, "train-0", changed, lambda image: b"")
+    found = []
+    monkeypatch.setattr(yolo, "ring_of", lambda mask, ring_of=yolo.ring_of: found.append(1) or ring_of(mask))
+    for version, now in ((tmp_path / "same", items), (new, changed)):
+        yolo.write_shard(version, "train-0", now, lambda image: b"", old)
+    assert len(found) == len(regions)
+    fragment = ".shards/yolo/train-0.jsonl"
+    assert (new / fragment).read_bytes() == (fresh / fragment).read_bytes() != (old / fragment).read_bytes()
+    assert (tmp_path / "same" / fragment).read_bytes() == (old / fragment).read_bytes()
+
+
 def test_labels_are_written_anew_when_classes_move(tmp_path: Path) -> None:
     """An annotation that is older than all others brings a class in front of theirs."""
     shards = photographs()
