@@ -33,13 +33,13 @@ def test_a_busy_model_is_waited_for_no_longer_than_allowed(nano: PAM, monkeypatc
 
     def slow(image: np.ndarray) -> None:
         inside.set()
-        done.wait(10)
+        done.wait(60)
 
     monkeypatch.setattr(nano, "encode", slow)
     image = np.zeros((8, 8, 3), np.uint8)
     thread = threading.Thread(target=engine.encode, args=(image,))
     thread.start()
-    inside.wait(5)
+    inside.wait(60)
     with pytest.raises(ModelNotReady, match="busy") as error:
         engine.encode(image)
     assert (error.value.status, error.value.code) == (503, "model_busy")
