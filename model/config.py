@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.errors import CheckpointError
+from model.fields import LANGUAGES
 
 MAX_WIDTH, MAX_LAYERS, MAX_VOCABULARY = 1 << 15, 256, 1 << 20
 """Above any PAM to come; a layer of an absurd size would be allocated before its weights are seen to differ."""
@@ -76,6 +77,10 @@ PAM_FIELDS = {
     "language": Field("an object", lambda v: isinstance(v, dict)),
     "proposals": FLAG,
     "label_temperature": _number(0, 1e6),
+    "languages": Field(
+        f"a list of {' and '.join(LANGUAGES)}",
+        lambda v: isinstance(v, list | tuple) and bool(v) and all(each in LANGUAGES for each in v),
+    ),
 }
 
 SAM_BASE = re.compile(r"sam2\.1_hiera_(t|s|b\+|l)")
@@ -134,6 +139,7 @@ class PAMConfig:
                for a decoder too small to find them alone.
     label_temperature: by which a closed vocabulary's log-likelihoods are divided (see model/vocabulary.py); fitted on
                held-out regions, 1 where that was not done.
+    languages: which the language model was trained to describe regions in, "en" and "zh".
     """
 
     name: str
@@ -142,6 +148,7 @@ class PAMConfig:
     language: dict[str, Any] = field(default_factory=dict)
     proposals: bool = False
     label_temperature: float = 1.0
+    languages: tuple[str, ...] = tuple(LANGUAGES)
 
     def __post_init__(self) -> None:
         if not 0 < self.label_temperature < math.inf:
@@ -170,6 +177,7 @@ class PAMConfig:
                     "sam": SamConfig(**{**sam, "overrides": tuple(sam["overrides"])}),
                     "perceiver": PerceiverConfig(**perceiver),
                     "language": dict(language),
+                    "languages": tuple(data.get("languages", LANGUAGES)),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -77,7 +77,7 @@ class PAM(nn.Module):
 
     @property
     def _speaker(self) -> Speaker:
-        return Speaker(self.writer, self.tokenizer, self.config.label_temperature)
+        return Speaker(self.writer, self.tokenizer, self.config.label_temperature, self.config.languages)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image: uint8 (H, W, 3) RGB. Raises ImageError for anything else."""

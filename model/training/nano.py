@@ -71,6 +71,7 @@ def nano_config(vocabulary: int) -> PAMConfig:
             "tie_word_embeddings": True,
         },
         proposals=True,
+        languages=("en",),
     )
 
 
