@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
@@ -125,14 +126,7 @@ class PAM(nn.Module):
         asked for. Raises QuestionError for options that PAM was not trained on, LabelError for labels that are
         no list to choose from.
         """
-        said = []
-        for some in _chunks(segmentations, REGIONS_PER_PASS):
-            prefix = self.read(self._visual_tokens(some))
-            if labels is None:
-                said += self._speaker.describe(prefix, options)
-            else:
-                said += self._speaker.describe_as_one_of(prefix, labels, options)
-        return said
+        return [words for words, _ in self._tell(segmentations, labels, options)]
 
     @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
@@ -200,9 +194,19 @@ class PAM(nn.Module):
     ) -> list[Region]:
         """Segment and describe what several prompts on one image mean; labels as in `describe_batch`."""
         segmentations = self.segment_batch(image, prompts)
+        return self.regions(segmentations, labels, options)
+
+    @torch.inference_mode()
+    def regions(
+        self,
+        segmentations: Sequence[Segmentation],
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+    ) -> list[Region]:
+        """Masks, words and embeddings of what was segmented; labels as in `describe_batch`."""
         return [
-            Region(found.mask, found.score, found.object_score, words, self.version)
-            for found, words in zip(segmentations, self.describe_batch(segmentations, labels, options), strict=True)
+            Region(found.mask, found.score, found.object_score, words, self.version, embedding)
+            for found, (words, embedding) in zip(segmentations, self._tell(segmentations, labels, options), strict=True)
         ]
 
     def warm_up(self, options: WordOptions = PLAIN) -> None:
@@ -308,11 +312,22 @@ class PAM(nn.Module):
             return sam2.mask_prompt(rough, self.sam, self.device).to(self.image_newline.dtype)
         return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
 
-    def _visual_tokens(self, segmentations: Sequence[Segmentation]) -> Tensor:
-        outputs = [s.output for s in segmentations]
-        return self.arrange(
-            *self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
-        )
+    def _tell(
+        self, segmentations: Sequence[Segmentation], labels: Sequence[str] | None, options: WordOptions
+    ) -> Iterator[tuple[Words, np.ndarray]]:
+        """Words and embeddings of regions, see `Region`."""
+        for some in _chunks(segmentations, REGIONS_PER_PASS):
+            image, semantic = self._perceive([found.output for found in some])
+            prefix = self.read(self.arrange(image, semantic))
+            if labels is None:
+                said = self._speaker.describe(prefix, options)
+            else:
+                said = self._speaker.describe_as_one_of(prefix, labels, options)
+            yield from zip(said, F.normalize(semantic.float().mean(dim=1), dim=1).cpu().numpy(), strict=True)
+
+    def _perceive(self, outputs: Sequence[sam2.SamOutput]) -> tuple[Tensor, Tensor]:
+        """The perceiver's image and semantic tokens of regions, a row each."""
+        return self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
