@@ -18,6 +18,7 @@ class Memory:
 
     model_version: of the model whose `embedding` it is: those of two models cannot be compared.
     category:      never empty. explanation: "" where the annotator left none.
+    suggested:     the category that the model had for it, "" where that was not the model's own word.
     embedding:     float16 (E,), see `model.Region`.
     """
 
@@ -26,6 +27,7 @@ class Memory:
     model_version: str
     category: str
     explanation: str
+    suggested: str
     embedding: np.ndarray
 
 
@@ -48,7 +50,7 @@ class Memories:
             for task_id, memories in tasks.items():
                 db.execute("DELETE FROM memories WHERE project_id = ? AND task_id = ?", (project_id, task_id))
                 db.executemany(
-                    "INSERT INTO memories VALUES (?, ?, ?, ?, ?, ?, ?)", (_columns(project_id, m) for m in memories)
+                    "INSERT INTO memories VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (_columns(project_id, m) for m in memories)
                 )
             if reached is not None:
                 db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", (project_id, *reached))
@@ -73,6 +75,7 @@ class Memories:
                     row["model_version"],
                     row["category"],
                     row["explanation"],
+                    row["suggested"],
                     np.frombuffer(row["embedding"], np.float16),
                 )
             last, left = rows[-1]["rowid"], left - len(rows)
@@ -86,5 +89,6 @@ def _columns(project_id: int, memory: Memory) -> tuple[object, ...]:
         memory.model_version,
         memory.category,
         memory.explanation,
+        memory.suggested,
         memory.embedding.astype(np.float16).tobytes(),
     )

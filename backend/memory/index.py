@@ -49,7 +49,7 @@ class Index:
         """Put these in place of what was remembered of a task."""
         for place in self._places.pop(task_id, ()):
             self._alive[place] = False
-            self._explain(self._memories[place], -1)
+            self._count(self._memories[place], -1)
         for memory in memories:
             self._add(memory)
         if len(self._memories) > 2 * len(self) + _SAMPLE or len(self) > MOST:
@@ -81,12 +81,21 @@ class Index:
         most = max(given.values())
         return [text for text, count in given.items() if count == most][-1], most / given.total()
 
+    def trust(self, category: str) -> float:
+        """The share, 0..1, of the regions that the model gave this category whose annotators left it so.
+
+        Before there are any it is 1; Laplace's rule of succession, with one kept region beforehand.
+        """
+        fates = self._fates.get(key(category), Counter())
+        return (fates[True] + 1) / (fates.total() + 1)
+
     def _clear(self) -> None:
         self._matrix: np.ndarray = np.zeros((_SAMPLE, self._width), np.float32)
         self._alive: np.ndarray = np.zeros(_SAMPLE, bool)
         self._memories: list[Memory] = []
         self._places: dict[int, list[int]] = {}
         self._explanations: dict[str, Counter[str]] = {}
+        self._fates: dict[str, Counter[bool]] = {}
         self._spread: tuple[int, float, float] | None = None
 
     def _add(self, memory: Memory) -> None:
@@ -97,9 +106,12 @@ class Index:
         self._matrix[place], self._alive[place] = _unit(memory.embedding), True
         self._memories.append(memory)
         self._places.setdefault(memory.task_id, []).append(place)
-        self._explain(memory, 1)
+        self._count(memory, 1)
 
-    def _explain(self, memory: Memory, count: int) -> None:
+    def _count(self, memory: Memory, count: int) -> None:
+        if memory.suggested:
+            kept = key(memory.suggested) == key(memory.category)
+            self._fates.setdefault(key(memory.suggested), Counter())[kept] += count
         if memory.explanation:
             given = self._explanations.setdefault(key(memory.category), Counter())
             given[memory.explanation] = given.pop(memory.explanation, 0) + count

@@ -65,7 +65,8 @@ class ProjectMemories:
         with self._lock:
             index = self._index(project_id, config, region.model_version, len(region.embedding))
             neighbours = index.neighbours(region.embedding)
-            opinion = weigh(neighbours, _own(region.words), closed=labels is not None)
+            own = {name: probability * index.trust(name) for name, probability in _own(region.words).items()}
+            opinion = weigh(neighbours, own, closed=labels is not None)
             settled = index.settled(opinion.category)
         words, sources = region.words, {}
         if neighbours:
@@ -128,6 +129,7 @@ def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConf
                     suggestion.model_version,
                     words["category"],
                     words["explanation"],
+                    suggestion.category if suggestion.sources.get("category", "model") == "model" else "",
                     from_text(suggestion.embedding),
                 )
 

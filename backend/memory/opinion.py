@@ -33,7 +33,8 @@ def weigh(neighbours: Sequence[Neighbour], own: Mapping[str, float], closed: boo
     The neighbours vote, each the more the more alike it is, against the chance that the region is like none of them;
     what they leave open is the model's to say.
 
-    own:    what the model says a region is, with probabilities that sum to 1 at most; at least one.
+    own:    what the model says a region is, with probabilities that sum to 1 at most, as far as it is trusted; at least
+            one.
     closed: whether no category counts but those in `own`.
     """
     votes: dict[str, float] = {}

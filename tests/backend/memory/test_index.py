@@ -14,8 +14,8 @@ from backend.memory.index import NEIGHBOURS, Index
 WIDTH = 8
 
 
-def memory(task_id: int, category: str, embedding: np.ndarray, explanation: str = "") -> Memory:
-    return Memory(task_id, f"r{task_id}", "nano-1", category, explanation, embedding.astype(np.float16))
+def memory(task_id: int, category: str, embedding: np.ndarray, explanation: str = "", suggested: str = "") -> Memory:
+    return Memory(task_id, f"r{task_id}", "nano-1", category, explanation, suggested, embedding.astype(np.float16))
 
 
 def some(count: int, seed: int = 0) -> np.ndarray:
@@ -87,3 +87,17 @@ def test_the_explanation_that_was_given_most_often_and_last():
     index.replace(3, [memory(3, "coin", vectors[2])])
     assert index.settled("coin") == ("A disc.", 1.0)
     assert index.settled("cup") is None
+
+
+def test_a_word_of_the_model_that_annotators_change_is_trusted_less():
+    """What it says again and again, and is never left, does not stand against those who know better."""
+    index, vectors = Index(WIDTH), some(9)
+    assert index.trust("clock") == 1
+    for i in range(3):
+        index.replace(i, [memory(i, "coin", vectors[i], suggested="clock")])
+    assert index.trust("Clock") == 1 / 4 and index.trust("coin") == 1
+    index.replace(3, [memory(3, "clock", vectors[3], suggested="clock")])
+    assert index.trust("clock") == 2 / 5
+    for i in range(3):
+        index.replace(i, [])
+    assert index.trust("clock") == 1
