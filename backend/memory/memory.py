@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
@@ -14,8 +14,8 @@ from cachetools import LRUCache
 
 from backend.annotations import words_by_region
 from backend.labeling_config import LabelingConfig
-from backend.ledger import Ledger, Memory
-from backend.memory.index import MOST, Index
+from backend.ledger import Ledger, Memory, Suggestion
+from backend.memory.index import MOST, Index, key
 from backend.memory.opinion import Source, weigh
 from backend.suggestion import from_text
 from model.region import Region, Words
@@ -83,25 +83,25 @@ class ProjectMemories:
 
     def _index(self, project_id: int, config: LabelingConfig, model_version: str, width: int) -> Index:
         """The memories of a project, level with the ledger. width: of the embeddings."""
-        key = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+        read_with = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
         before = self._ledger.memories.state(project_id)
         number = self._ledger.change_number(project_id)
         held = self._held.get((project_id, model_version))
         known = held is not None and (held.number, held.config) == before
-        if before != (number, key):
+        if before != (number, read_with):
             # Another config reads other words out of the same annotations.
-            tasks = self._ledger.changed_since(project_id, before[0] if before[1] == key else 0)
+            tasks = self._ledger.changed_since(project_id, before[0] if before[1] == read_with else 0)
             while some := list(islice(tasks, _TASKS_AT_ONCE)):
                 found = {task_id: list(_of_task(project_id, task_id, self._ledger, config)) for task_id in some}
                 self._ledger.memories.replace(project_id, found)
                 if held is not None and known:
                     for task_id, memories in found.items():
                         held.index.replace(task_id, [m for m in memories if m.model_version == model_version])
-            self._ledger.memories.replace(project_id, {}, (number, key))
+            self._ledger.memories.replace(project_id, {}, (number, read_with))
         if held is None or not known:
             held = self._read(project_id, model_version, width)
             self._held[project_id, model_version] = held
-        held.number, held.config = number, key
+        held.number, held.config = number, read_with
         return held.index
 
     def _read(self, project_id: int, model_version: str, width: int) -> _Held:
@@ -123,15 +123,22 @@ def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConf
         for region_id, words in words_by_region(annotation, config):
             suggestion = suggestions.get(region_id)
             if suggestion is not None and suggestion.embedding is not None and words["category"]:
-                yield Memory(
-                    task_id,
-                    region_id,
-                    suggestion.model_version,
-                    words["category"],
-                    words["explanation"],
-                    suggestion.category if suggestion.sources.get("category", "model") == "model" else "",
-                    from_text(suggestion.embedding),
-                )
+                yield _memory(suggestion, suggestion.embedding, words)
+
+
+def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) -> Memory:
+    kept = key(words["category"]) == key(suggestion.category)
+    # What was left as it was suggested explains the category that was suggested, and no other.
+    explains = kept or words["explanation"] != " ".join(suggestion.explanation.split())
+    return Memory(
+        suggestion.task_id,
+        suggestion.region_id,
+        suggestion.model_version,
+        words["category"],
+        words["explanation"] if explains else "",
+        suggestion.category if suggestion.sources.get("category", "model") == "model" else "",
+        from_text(embedding),
+    )
 
 
 def _own(words: Words) -> dict[str, float]:

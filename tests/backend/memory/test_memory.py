@@ -155,6 +155,14 @@ def test_a_category_without_an_explanation_is_explained(annotator: Annotator):
     assert text(second, "explanation") and second["sources"] == {"category": "memory"}
 
 
+def test_what_explained_another_category_is_not_remembered(annotator: Annotator):
+    """An annotator mends the category and overlooks the explanation: it must not follow the category about."""
+    first = annotator.click(*COINS[0])
+    annotator.submit(first, 1, "tetradrachm", explanation=text(first, "explanation"))
+    second = annotator.click(*COINS[1])
+    assert text(second, "category") == "tetradrachm" and second["sources"] == {"category": "memory"}
+
+
 def test_embeddings_are_the_same_alone_and_together(nano: PAM, coins: bytes):
     """One click or many at once: a region's embedding does not depend on its company."""
     from backend import pictures
