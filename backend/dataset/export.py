@@ -25,6 +25,7 @@ from backend.dataset.version import read_manifest, write_version
 from backend.errors import ConfigError, ExportError, LabelStudioError
 from backend.ledger import Ledger
 from backend.reconcile import Progress, TaskSource, reconcile
+from backend.settle import settle_outcomes
 
 ALL_PROJECTS = "all"
 
@@ -84,7 +85,7 @@ def export(
                 with state.writing():
                     state.forget(source.id)
                 continue
-            reconcile(source.id, ledger, source.studio, progress)
+            _bring_level(source, described[source.id], ledger, options, progress)
             tasks += _harvest(source, described[source.id], store, state, ledger, options, progress).run()
         settle(state, options.names, options.validation)
         facts = _facts(described, state, options)
@@ -126,6 +127,23 @@ def _described(
         else:
             described[source.id] = project
     return described, skipped
+
+
+def _bring_level(
+    source: ProjectSource, project: Mapping[str, Any], ledger: Ledger, options: ExportOptions, progress: Progress
+) -> None:
+    """Find what webhooks missed, and what became of the suggestions of the tasks that changed."""
+    reconcile(source.id, ledger, source.studio, progress)
+    label_config = str(project.get("label_config") or "")
+    # Kept, so that `stats` compares by the same config and finds the work done.
+    ledger.remember_label_config(source.id, label_config)
+    settle_outcomes(
+        source.id,
+        ledger,
+        labeling_config.parse(label_config),
+        options.max_pixels,
+        lambda done: progress("comparing with suggestions", done),
+    )
 
 
 def _harvest(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backend import settle
 from backend.dataset import version
 from backend.dataset.export import ExportOptions, ProjectSource, export
 from backend.dataset.formats import FORMATS, yolo
@@ -17,6 +18,7 @@ from backend.dataset.store import latest, versions
 from backend.dataset.texts import CategoryNames
 from backend.errors import ConfigError, ExportError, LabelStudioError
 from backend.ledger import Ledger
+from backend.stats.collect import collect
 from tests.backend.dataset.small import (
     CONFIG,
     MEGAPIXEL,
@@ -74,6 +76,28 @@ def test_the_first_version_holds_every_region_once(ledger: Ledger, out: Path) ->
     assert {path for path in there if not path.startswith(".shards/")} == sums | {
         "SHA256SUMS", "manifest.json", "left_out.jsonl",
     }  # fmt: skip
+
+
+def test_an_export_leaves_the_outcomes_settled(ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger says what became of each suggestion; a task is compared once for each time it changes."""
+    compared: list[str] = []
+    compare = settle.compare
+    monkeypatch.setattr(
+        settle, "compare", lambda region, *rest: compared.append(region.region_id) or compare(region, *rest)
+    )
+    for id in (1, 2, 3):
+        suggest(ledger, f"r{id}-0", box(id, 0), (f"kind {id}", "", f"Thing {id} of 0."), task_id=id)
+    suggest(ledger, "unwanted", box(3, 1), ("kind", "", ""), task_id=3)
+    run(ledger, out, *project(3, regions=1))
+    assert {row.region_id: row.outcome for row in ledger.outcomes.all(1)} == {
+        "r1-0": "accepted", "r2-0": "accepted", "r3-0": "accepted", "unwanted": "rejected",
+    }  # fmt: skip
+    compared.clear()
+    run(ledger, out, *project(1, regions=1, age=1), *project(3, regions=1)[1:])
+    assert compared == ["r1-0"]
+    collect(ledger, [1], MEGAPIXEL)
+    assert compared == ["r1-0"], "statistics find the work done"
+    assert {row.region_id: row.outcome for row in ledger.outcomes.all(1)}["r1-0"] == "corrected"
 
 
 def test_nothing_changed_makes_no_version(ledger: Ledger, out: Path) -> None:

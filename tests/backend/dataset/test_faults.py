@@ -20,8 +20,8 @@ from backend.dataset.formats import contact_sheet, histograms
 from backend.dataset.store import latest, opened, versions
 from backend.dataset.version import read_manifest
 from backend.errors import ExportError
-from backend.ledger import Ledger
-from tests.backend.dataset.small import annotation, contents, project, region, run
+from backend.ledger import Ledger, OutcomeRow
+from tests.backend.dataset.small import annotation, box, contents, project, region, run, suggest
 from tests.backend.kills import EXPORT_KILLS
 
 STAGES = 5
@@ -56,6 +56,8 @@ def test_killed_anywhere_the_data_set_is_that_of_an_undisturbed_run(tmp_path: Pa
     chance = random.Random(5)
     path, out = tmp_path / "ledger.sqlite", tmp_path / "out"
     kills, longest = 0, 0.5
+    with Ledger(path) as ledger:
+        suggest_some(ledger)
     for number in range(STAGES):
         wanted = kills + EXPORT_KILLS // STAGES
         while kills < wanted:
@@ -81,6 +83,22 @@ def test_killed_anywhere_the_data_set_is_that_of_an_undisturbed_run(tmp_path: Pa
         assert contents(out / "latest") == contents(fresh.version)
         assert not (out / ".store" / "build").exists() and not list((out / ".store" / "pool").glob("*.part"))
     assert kills == EXPORT_KILLS
+    with Ledger(path) as ledger, Ledger(tmp_path / "undisturbed.sqlite") as undisturbed:
+        suggest_some(undisturbed)
+        run(undisturbed, tmp_path / "undisturbed", *stage(STAGES - 1))
+        assert outcomes_of(ledger) == outcomes_of(undisturbed)
+
+
+def suggest_some(ledger: Ledger) -> None:
+    """One region of each task was suggested just as it was submitted first."""
+    for id in range(1, 10 + 3 * STAGES):
+        suggest(ledger, f"r{id}-0", box(id, 0), (f"kind {id % 5}", "", f"Thing {id} of 0."), task_id=id)
+
+
+def outcomes_of(ledger: Ledger) -> list[OutcomeRow]:
+    found = sorted(ledger.outcomes.all(1), key=lambda row: (row.region_id, row.annotation_id or 0))
+    assert {"accepted", "drawn", "rejected"} <= {row.outcome for row in found}
+    return found
 
 
 def assert_whole(out: Path) -> None:

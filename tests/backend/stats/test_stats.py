@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from backend import settle as settling
 from backend.cli import app
 from backend.ledger import Ledger, Project
-from backend.stats import settle as settling
 from backend.stats.collect import collect
 from backend.stats.page import page
 from backend.stats.rows import tables
