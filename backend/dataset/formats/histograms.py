@@ -18,7 +18,11 @@ from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 NAME = "histograms"
 FILE = "histograms.png"
 
+_MARGINS = {"left": 0.12, "right": 0.985, "bottom": 0.05, "top": 0.95, "wspace": 0.5, "hspace": 0.18}
+"""In shares of the figure, or of a plot between plots: names of _LONGEST_NAME letters have their place on the left."""
+
 _MOST_BARS = 20
+_MOST_TICKS = 6
 _LONGEST_NAME = 24
 _OUTCOME_COLOURS = {"accepted": "#2a9d5c", "corrected": "#e0862f", "drawn": "#4a78b5"}
 
@@ -36,8 +40,9 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
     if not total.regions:
         return []
     # A figure of its own, without pyplot, which keeps a global state and is not for threads.
-    figure = Figure(figsize=(15, 9), dpi=80, layout="constrained")
-    axes = figure.subplots(2, 3)
+    # Its margins are fixed: to measure all texts for them would take as long as to draw them.
+    figure = Figure(figsize=(15, 9), dpi=80)
+    axes = figure.subplots(2, 3, gridspec_kw=_MARGINS)
     _categories(axes[0, 0], total)
     _outcomes(axes[0, 1], total)
     _intervals(axes[0, 2], "IoU of suggested and corrected mask", total.iou_bins, lambda bin: f"{bin / IOU_BINS:.2f}")
@@ -78,7 +83,7 @@ def _outcomes(axes: Axes, total: Summary) -> None:
         left = Counter(left) + counts
     _name_bars(axes, list(models))
     axes.legend()
-    axes.set_title("Regions by model and what became of its suggestion")
+    axes.set_title("Regions by model and outcome")
 
 
 def _name_bars(axes: Axes, names: Sequence[str]) -> None:
@@ -114,5 +119,5 @@ def _intervals(
         bins[(key - low) // step * step + low] += count
     positions = list(range(low, high + 1, step))
     axes.bar(range(len(positions)), [bins[position] for position in positions], color="#4a78b5")
-    every = max(1, len(positions) // 10)
+    every = -(-len(positions) // _MOST_TICKS)
     axes.set_xticks(range(0, len(positions), every), [label(position) for position in positions[::every]])

@@ -27,9 +27,7 @@ def _png(rle: str, height: int, width: int) -> bytes:
     # Packed here, since a library's detours take four times as long as the packing, for every mask of every shard.
     rows = np.zeros((height, 1 + (width + 7) // 8), dtype=np.uint8)  # each begins with its filter: 0, none
     rows[:, 1:] = np.packbits(from_coco_rle(rle, height, width), axis=1)
-    head = struct.pack(
-        ">IIBBBBB", width, height, 1, 0, 0, 0, 0
-    )  # one bit, grey, the only methods
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)  # one bit, grey, the only methods
     return _SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows.tobytes())) + _chunk(b"IEND", b"")
 
 
