@@ -218,9 +218,7 @@ def main(
     regions: Annotated[list[int], typer.Argument(help="Numbers of regions.")],
     picture_file: Annotated[Path | None, typer.Option("--plot", help="Draw the figures to this PNG.")] = None,
     figures_file: Annotated[Path | None, typer.Option("--figures", help="Write them to this JSON file.")] = None,
-    ledgers: Annotated[
-        Path | None, typer.Option(help="Keep the filled ledgers in this folder, for the next run.")
-    ] = None,
+    ledgers: Annotated[Path | None, typer.Option(help="Keep the filled ledgers here, for the next run.")] = None,
 ) -> None:
     """Measure exports of projects of these sizes."""
     with tempfile.TemporaryDirectory() as folder:

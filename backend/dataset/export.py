@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from backend import labeling_config
 from backend.consensus import Consensus, Rule
-from backend.dataset.formats import FORMATS
+from backend.dataset.formats import FORMATS, conflicts
 from backend.dataset.harvest import FetchImage, Harvest
 from backend.dataset.images import ImagePool
 from backend.dataset.records import settle
@@ -67,10 +67,13 @@ def export(
     ledger: Ledger,
     options: ExportOptions,
     progress: Progress = lambda step, done: None,
+    *,
+    retry: bool = False,
 ) -> ExportReport:
     """Make a version of the data set in `out` of what annotators corrected; none where nothing has changed.
 
-    It begins by asking Label Studio for what webhooks missed. What cannot be had is left out and reported. Raises
+    It begins by asking Label Studio for what webhooks missed. What cannot be had is left out and reported; such images
+    are asked for again after `backend.dataset.harvest.RETRY_AFTER`, or, with `retry`, at once. Raises
     LabelStudioError, LedgerError, ConfigError or ExportError when there can be no version; the ones that are there are
     then untouched, and the next export goes on where this one stopped.
     """
@@ -86,7 +89,8 @@ def export(
                     state.forget(source.id)
                 continue
             _bring_level(source, described[source.id], ledger, options, progress)
-            tasks += _harvest(source, described[source.id], store, state, ledger, options, progress).run()
+            harvest = _harvest(source, described[source.id], store, state, ledger, options, progress)
+            tasks += replace(harvest, retry=retry).run()
         settle(state, options.names, options.validation)
         facts = _facts(described, state, options)
         written = write_version(
@@ -103,6 +107,7 @@ def export(
             shards_written=written.shards_written if written else 0,
             left_out=tuple(islice(state.left_out(), _SHOWN)),
             skipped=skipped,
+            conflicts=conflicts.count(newest),
         )
 
 

@@ -8,15 +8,8 @@ from typing import Annotated
 
 import typer
 
-from backend.errors import BackendError
 from backend.options import with_settings
 from backend.settings import Settings
-
-
-class NoLedger(BackendError):
-    """There is nothing to count."""
-
-    code = "no_ledger"
 
 
 @with_settings("data_dir", "max_image_pixels")
@@ -31,15 +24,12 @@ def stats(
     from rich.table import Table
     from rich.text import Text
 
-    from backend.ledger import Ledger
+    from backend.existing_ledger import existing_ledger
     from backend.stats.collect import collect
     from backend.stats.page import page
     from backend.stats.rows import tables
 
-    path = settings.data_dir / "ledger.sqlite"
-    if not path.is_file():
-        raise NoLedger(f"there is no ledger {path}: name the --data-dir of the backend")
-    with Ledger(path, settings.journal_bytes) as ledger, Progress(transient=True) as bars:
+    with existing_ledger(settings) as ledger, Progress(transient=True) as bars:
         bar = bars.add_task("", total=None)
         counted = collect(
             ledger,

@@ -14,6 +14,7 @@ from PIL import Image
 from skimage import data
 
 from backend import masks
+from backend.ledger import Ledger
 from backend.settings import Settings
 
 PROGRAM = Path(sys.executable).parent / "pam-studio"
@@ -106,10 +107,22 @@ def test_a_file_that_is_no_picture():
 
 def test_export_of_an_unknown_project(tmp_path: Path):
     """Without a ledger that knows the project, the message says what to set."""
+    Ledger(tmp_path / "data" / "ledger.sqlite").close()
     result = pam_studio("export", "--project", 7, "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
     assert result.returncode == 1
     assert "knows nothing of project 7" in result.stderr and "LABEL_STUDIO_URL" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_export_from_a_folder_that_is_not_there(tmp_path: Path):
+    """A mistyped --data-dir is told, and does not come into being."""
+    for more in ({}, {"LABEL_STUDIO_URL": "http://127.0.0.1:9"}):
+        arguments = ("export", "--project", 7, "--out", tmp_path / "out", "--data-dir", tmp_path / "typo")
+        result = pam_studio(*arguments, **more)
+        assert (
+            result.returncode == 1 and f"there is no folder {tmp_path / 'typo'}: name the --data-dir" in result.stderr
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_serve_has_an_option_for_every_setting_but_the_secrets():

@@ -31,6 +31,7 @@ class Summary:
     """Counts over regions and images. A counter's key is one text; parts of it are separated by tabs.
 
     images, regions:   by split.
+    projects:          regions by the project's id.
     categories:        by name.
     first_use:         category to the annotation and region that used it first.
     languages:         by text and language; outcomes: by outcome; models: by model and outcome.
@@ -44,6 +45,7 @@ class Summary:
 
     images: Counter[str] = field(default_factory=Counter)
     regions: Counter[str] = field(default_factory=Counter)
+    projects: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
     first_use: dict[str, tuple[int, str]] = field(default_factory=dict)
     languages: Counter[str] = field(default_factory=Counter)
@@ -91,6 +93,7 @@ class Summary:
 
     def _add_region(self, image: DatasetImage, region: DatasetRegion) -> None:
         self.regions[image.split] += 1
+        self.projects[str(region.project_id)] += 1
         name = region.category or UNNAMED
         self.categories[name] += 1
         use = (region.annotation_id, region.id)
@@ -141,6 +144,12 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
 def read(folder: Path) -> Summary:
     """The sum over all shards, as `finish` wrote it."""
     return Summary.from_json(json.loads((folder / _TOTAL).read_text(encoding="utf-8")))
+
+
+def titles(summary: Summary, facts: DatasetFacts) -> dict[int, str]:
+    """Id to title of the projects that have a region in the data set; of all, where there is no region."""
+    held = {id: title for id, title in sorted(facts.projects.items()) if summary.projects[str(id)]}
+    return held or dict(sorted(facts.projects.items()))
 
 
 def class_names(summary: Summary) -> list[str]:

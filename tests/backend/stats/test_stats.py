@@ -193,5 +193,5 @@ def test_the_command_shows_tables_and_writes_the_page(ledger: Ledger, tmp_path: 
 
 def test_a_folder_without_a_ledger_is_told_and_stays_empty(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["stats", "--data-dir", str(tmp_path / "none")])
-    assert "there is no ledger" in str(result.exception)
+    assert "there is no folder" in str(result.exception)
     assert not (tmp_path / "none").exists()
