@@ -53,8 +53,8 @@ def serve(settings: Settings) -> None:
 def predict(
     settings: Settings,
     photo: Annotated[Path, typer.Argument(help="The picture, in any usual format.", exists=True, dir_okay=False)],
-    point: Annotated[list[str], typer.Option(metavar="X,Y", help="A click on the object, in pixels.")] = [],  # noqa: B006
-    negative: Annotated[list[str], typer.Option(metavar="X,Y", help="A click beside the object.")] = [],  # noqa: B006
+    point: Annotated[list[str], typer.Option(metavar="X,Y", help="Click on the object; may be repeated.")] = [],  # noqa: B006
+    negative: Annotated[list[str], typer.Option(metavar="X,Y", help="Click beside the object; may be repeated.")] = [],  # noqa: B006
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.")] = None,
     labels: Annotated[str | None, typer.Option(metavar="A,B,C", help="What the category is chosen from.")] = None,
     ask: Annotated[list[str], typer.Option(metavar="TEXT", help="A question of your own; may be repeated.")] = [],  # noqa: B006

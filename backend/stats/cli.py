@@ -19,6 +19,7 @@ def stats(
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file, too.")] = None,
 ) -> None:
     """Count what the ledger holds, and what annotators accepted and corrected, by model version, field and category."""
+    from rich import box
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -39,9 +40,13 @@ def stats(
         )
     console = Console()
     for each in tables(counted):
-        shown = Table(title=each.title, title_justify="left", caption=each.note, caption_justify="left")
+        shown = Table(
+            title=each.title, title_justify="left", caption=each.note, caption_justify="left",
+            box=box.SIMPLE_HEAD, pad_edge=False,
+        )  # fmt: skip
         for index, column in enumerate(each.columns):
-            shown.add_column(column, justify="left" if index == 0 else "right")
+            # Names are broken where the terminal is narrow, numbers never.
+            shown.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index > 0)
         for row in each.rows:
             shown.add_row(*map(Text, row))  # what annotators wrote is no markup
         console.print(shown)

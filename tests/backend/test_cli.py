@@ -134,6 +134,21 @@ def test_serve_has_an_option_for_every_setting_but_the_secrets():
         assert (f"--{name.replace('_', '-')} " in text) == (name not in secrets)
 
 
+def test_help_says_what_may_be_chosen_and_repeated():
+    """Nobody should have to look up a list of words, or find out by trying."""
+    text = pam_studio("predict", "--help").stdout
+    assert "en|zh" in text and "auto|float32|bfloat16|float16" in text and text.count("may be repeated") == 3
+    text = pam_studio("export", "--help").stdout
+    assert "all|latest|ground_truth|agreement" in text and "--retry" in text
+
+
+def test_a_setting_that_is_wrong_is_one_plain_sentence():
+    """Not the words of the library that checks it."""
+    result = pam_studio("serve", PAM_STUDIO_BASIC_AUTH_USER="ann")
+    assert result.returncode == 2
+    assert result.stderr == "pam-studio: basic_auth_user needs a basic_auth_password\n"
+
+
 def test_options_win_over_the_environment(photo: Path):
     """The environment configures, the command line decides."""
     result = pam_studio("predict", photo, "--point", "9,9", "--model", "here", PAM_STUDIO_MODEL="there")
