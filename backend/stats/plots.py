@@ -100,8 +100,10 @@ def _short(name: str) -> str:
 def _svg(figure: Figure) -> str:
     """An <svg> element. Letters stay letters, which the browser finds fonts for, in whatever script."""
     file = io.StringIO()
-    settings = {"svg.hashsalt": "pam-studio", "svg.fonttype": "none"}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "pam-studio", "svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
         # It measures texts with a font of its own, which the browser need not take.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         figure.savefig(file, format="svg", metadata={"Date": None})

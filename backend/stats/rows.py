@@ -68,7 +68,7 @@ def _masks(stats: Stats) -> Table:
         use = stats.uses.get(version or "")
         regions = [str(tally.fates[fate]) for fate in ("drawn", "unreadable")]
         measures = _number(tally.mask_iou.value, 3), _number(tally.boundary_distance.value, 1)
-        rows.append([version or NO_MODEL, *regions, *measures, _number(use and use.seconds, 2)])
+        rows.append([version or NO_MODEL, *regions, *measures, _number(use.seconds if use else None, 2)])
     return Table(
         "Regions and masks",
         ("model", "drawn", "unreadable", "mask IoU", "boundary px", "seconds"),
