@@ -27,14 +27,16 @@ def write(folder: Path, part: str, shard: str, lines: Sequence[str]) -> list[str
 
 
 def read(folder: Path, part: str, shards: Sequence[str]) -> Iterator[str]:
-    """All lines of the fragments `part`, in the order of the shards' names; one line is in memory."""
+    """All lines of the fragments `part`, in the order of the shards' names; one fragment is in memory."""
     for shard in sorted(shards):
-        try:
-            file = open(folder / _name(part, shard), encoding="utf-8", newline="\n")
-        except FileNotFoundError:
-            continue
-        with file:
-            yield from (line.rstrip("\n") for line in file)
+        yield from _text(folder, part, shard).split("\n")[:-1]
+
+
+def first_lines(folder: Path, part: str, shards: Sequence[str]) -> Iterator[str]:
+    """The first line of each of the fragments `part`, in the order of the shards' names."""
+    for shard in sorted(shards):
+        if text := _text(folder, part, shard):
+            yield text[: text.index("\n")]
 
 
 def pairs(folder: Path, part: str, shards: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -78,6 +80,15 @@ def write_listing(folder: Path, name: str, files: Sequence[str]) -> str:
     """Write the YAML by which PAM's trainer finds its JSON Lines, whose paths start at `folder`; `name`."""
     entries = [line for file in files for line in (f"  - json_path: {file}", "    sampling_strategy: all")]
     return write_lines(folder, name, ["datasets:", *entries] if entries else ["datasets: []"])
+
+
+def _text(folder: Path, part: str, shard: str) -> str:
+    """All of a fragment, "" where there is none. Every version reads all of its fragments: hence no path, no buffer."""
+    try:
+        with open(f"{folder}/{_name(part, shard)}", "rb", buffering=0) as file:
+            return file.read().decode("utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def _name(part: str, shard: str) -> str:
