@@ -7,6 +7,7 @@ version to version like every other file of a shard, and are no part of what is 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,9 +60,13 @@ def write_lines(folder: Path, name: str, lines: Iterable[str]) -> str:
 
 def created(folder: Path, name: str) -> TextIO:
     """A new text file `name` below `folder`; one that was there may be a link to an older version, and is let go."""
-    target = folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    target = f"{folder}/{name}"
+    try:
+        return open(target, "x", encoding="utf-8", newline="\n")
+    except FileExistsError:
+        os.unlink(target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
     return open(target, "x", encoding="utf-8", newline="\n")
 
 
