@@ -15,6 +15,7 @@ from typing import TextIO
 
 FOLDER = ".shards"
 SPLITS = ("train", "validation")
+_READ_AT_ONCE = 1 << 16
 
 
 def dumps(value: object) -> str:
@@ -88,12 +89,20 @@ def write_listing(folder: Path, name: str, files: Sequence[str]) -> str:
 
 
 def _text(folder: Path, part: str, shard: str) -> str:
-    """All of a fragment, "" where there is none. Every version reads all of its fragments: hence no path, no buffer."""
+    """All of a fragment, "" where there is none. Every version reads all of its fragments: hence no file object."""
     try:
-        with open(f"{folder}/{_name(part, shard)}", "rb", buffering=0) as file:
-            return file.read().decode("utf-8")
+        descriptor = os.open(f"{folder}/{_name(part, shard)}", os.O_RDONLY)
     except FileNotFoundError:
         return ""
+    parts = []
+    try:
+        while data := os.read(descriptor, _READ_AT_ONCE):
+            parts.append(data)
+            if len(data) < _READ_AT_ONCE:
+                break
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8")
 
 
 def _name(part: str, shard: str) -> str:
