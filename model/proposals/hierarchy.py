@@ -9,9 +9,6 @@ import numpy as np
 
 from model.proposals.superpixels import Superpixels
 
-EXPONENTS = (0.25, 0.5)
-"""How much, by variant of the tree, small regions are merged before large ones."""
-
 
 def merges(sp: Superpixels, exponent: float) -> np.ndarray:
     """int (n - 1, 2) or shorter: the pairs of regions merged, in order; merge k makes region n + k.
@@ -62,8 +59,23 @@ def merges(sp: Superpixels, exponent: float) -> np.ndarray:
 def ancestors(tree: np.ndarray, count: int, inside: np.ndarray) -> Iterator[np.ndarray]:
     """bool (count,) each: the regions of `tree` that hold all of the superpixels `inside`, smallest first."""
     region = np.arange(count)
-    for k, pair in enumerate(tree):
-        merged = np.isin(region, pair)
+    for k, pair in enumerate(tree.tolist()):
+        merged = (region == pair[0]) | (region == pair[1])
         region[merged] = count + k
         if (region[inside] == count + k).all():
             yield merged
+
+
+def spread(tree: np.ndarray, on: np.ndarray, off: np.ndarray) -> np.ndarray:
+    """bool (n,): superpixels whose smallest region with a marker in it has markers `on` only, bool (n,) like `off`."""
+    count = len(on)
+    region = np.arange(count)
+    state = np.concatenate([on + 2 * off, np.zeros(len(tree), int)])
+    answer = on.copy()
+    for k, (a, b) in enumerate(tree.tolist()):
+        merged = (region == a) | (region == b)
+        if (state[a] == 1 and state[b] == 0) or (state[b] == 1 and state[a] == 0):
+            answer |= merged
+        region[merged] = count + k
+        state[count + k] = state[a] | state[b]
+    return answer
