@@ -36,6 +36,7 @@ from model.proposals.working import View, prepare
 from model.training.scenes import draw_scene
 
 SCENES_SEED = 20_002
+NETWORKS = 3
 HIDDEN = (32, 16)
 LISTWISE = 0.3
 """Weight of the choice within a prompt beside that of the expected IoU."""
@@ -76,7 +77,10 @@ class Recorder:
 
 
 def record(name: str, truths: list[np.ndarray], seed: int, follow: bool, clicks: int) -> list[Choice]:
-    """Sessions of up to `clicks` clicks, and some boxes, on objects of one picture ("scene N" of our own series)."""
+    """Sessions of up to `clicks` clicks, a box and a rough mask for each of the objects of one picture.
+
+    name: as `picture` takes it, or "scene N" of a series of our own.
+    """
     cv2.setNumThreads(1)
     rng = np.random.default_rng((seed, len(truths), int(follow)))
     recorder = Recorder(rng, follow, name)
@@ -93,10 +97,8 @@ def record(name: str, truths: list[np.ndarray], seed: int, follow: bool, clicks:
             prompt = Prompt(tuple(points))
             settled = settle(working, prompt)
             mask = oblige(image, enlarge(working, settled.view, settled.masks[0]), prompt)
-        if rng.random() < 0.35:
-            x0, y0, x1, y1 = box_around(truth)
-            box = np.array([x0, y0, x1, y1]) + rng.normal(0, 0.02, 4) * np.array([x1 - x0, y1 - y0] * 2)
-            settle(working, Prompt(box=Box(*box.tolist())))
+        settle(working, Prompt(box=_box(truth, rng)))
+        settle(working, Prompt(mask=_rough(truth, rng)))
     return recorder.choices
 
 
@@ -112,9 +114,25 @@ def _click(truth: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Poi
     return Point(float(xs[k]), float(ys[k]), point.positive)
 
 
+def _box(truth: np.ndarray, rng: np.random.Generator) -> Box:
+    """The box of `truth`, half of the time drawn less exactly."""
+    x0, y0, x1, y1 = box_around(truth)
+    slip = rng.normal(0, 0.03, 4) * (rng.random() < 0.5) * np.array([x1 - x0, y1 - y0] * 2)
+    return Box(*(np.array([x0, y0, x1, y1]) + slip).tolist())
+
+
+def _rough(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`truth` shifted, and made thicker or thinner, but not empty."""
+    extent = np.count_nonzero(truth) ** 0.5
+    y, x = np.round(rng.normal(0, 0.06, 2) * extent).astype(int)
+    kernel = np.ones((max(1, round(abs(rng.normal(0, 0.08)) * extent)),) * 2, np.uint8)
+    change = cv2.dilate if rng.random() < 0.5 else cv2.erode
+    rough = change(np.roll(truth, (y, x), (0, 1)).astype(np.uint8), kernel).astype(bool)
+    return rough if rough.any() else truth
+
+
 def fit(choices: Sequence[Choice], epochs: int, seed: int) -> dict[str, np.ndarray]:
-    """Weights as ranker.judge reads them."""
-    torch.manual_seed(seed)
+    """Weights of NETWORKS networks, stacked, as ranker.judge reads them."""
     longest = max(len(c.ious) for c in choices)
     x = torch.zeros(len(choices), longest, choices[0].traits.shape[1])
     y = torch.full((len(choices), longest), -1.0)
@@ -123,26 +141,36 @@ def fit(choices: Sequence[Choice], epochs: int, seed: int) -> dict[str, np.ndarr
     there = y >= 0
     mean, deviation = x[there].mean(0), x[there].std(0) + 1e-3
     x = (x - mean) / deviation * there[..., None]
-    sizes = (x.shape[2], *HIDDEN, 1)
-    layers = [torch.nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
-    net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
+    stored = {"mean": mean.numpy(), "deviation": deviation.numpy()}
+    nets = [_net(x, y, epochs, seed + k) for k in range(NETWORKS)]
+    for k in range(ranker.LAYERS):
+        stored[f"weight {k}"] = np.stack([net[2 * k].weight.detach().numpy().T for net in nets])
+        stored[f"bias {k}"] = np.stack([net[2 * k].bias.detach().numpy() for net in nets])
+    return stored
+
+
+def _net(x: torch.Tensor, y: torch.Tensor, epochs: int, seed: int) -> torch.nn.Sequential:
+    torch.manual_seed(seed)
+    first, second = HIDDEN
+    net = torch.nn.Sequential(
+        *(torch.nn.Linear(x.shape[2], first), torch.nn.ReLU()),
+        *(torch.nn.Linear(first, second), torch.nn.ReLU(), torch.nn.Linear(second, 1)),
+    )
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.03)
-    steps = epochs * len(choices) // 64 + 1
+    steps = epochs * len(x) // 64 + 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, steps)
     for _ in range(steps):
-        some = torch.randint(len(choices), (64,))
-        loss = _loss(net(x[some] + 0.05 * torch.randn_like(x[some]))[..., 0], y[some], there[some])
+        some = torch.randint(len(x), (64,))
+        loss = _loss(net(x[some] + 0.05 * torch.randn_like(x[some]))[..., 0], y[some])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    stored = {"mean": mean.numpy(), "deviation": deviation.numpy()}
-    for k, layer in enumerate(layers):
-        stored |= {f"weight {k}": layer.weight.detach().numpy().T, f"bias {k}": layer.bias.detach().numpy()}
-    return stored
+    return net
 
 
-def _loss(logits: torch.Tensor, ious: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+def _loss(logits: torch.Tensor, ious: torch.Tensor) -> torch.Tensor:
+    there = ious >= 0
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, ious.clamp(min=0), reduction="none")
     expected = (each * there).sum(1) / there.sum(1)
     worth = (torch.logit(ious.clamp(0.003, 0.985)) / TEMPERATURE).masked_fill(~there, -1e4).softmax(1)
@@ -151,11 +179,11 @@ def _loss(logits: torch.Tensor, ious: torch.Tensor, there: torch.Tensor) -> torc
 
 
 def main(
-    scenes: Annotated[int, typer.Option(help="Drawn scenes in each round, two objects of each.")] = 120,
-    passes: Annotated[int, typer.Option(help="Passes over the tuning photographs in each round.")] = 6,
+    scenes: Annotated[int, typer.Option(help="Drawn scenes in each round, two objects of each.")] = 70,
+    passes: Annotated[int, typer.Option(help="Passes over the tuning photographs in each round.")] = 3,
     rounds: Annotated[int, typer.Option(help="Rounds of sessions.")] = 2,
     clicks: Annotated[int, typer.Option(help="Clicks of a session at most.")] = 8,
-    epochs: Annotated[int, typer.Option(help="Passes over all choices.")] = 10,
+    epochs: Annotated[int, typer.Option(help="Passes over all choices.")] = 8,
     seed: Annotated[int, typer.Option(help="Same seed, same ranker (on the same machine).")] = 0,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     out: Annotated[Path, typer.Option(help="Where to write the weights.")] = ranker.WEIGHTS,

@@ -1,4 +1,4 @@
-"""Which of many masks to believe: a small network that has seen which traits good masks have."""
+"""Which of many masks to believe: small networks that have seen which traits good masks have."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ LAYERS = 3
 
 
 def judge(view: Any, masks: Sequence[np.ndarray], traits: np.ndarray) -> np.ndarray:
-    """float64 (k,), 0..1: the IoU to expect of masks with these traits, float32 (k, len(traits.NAMES))."""
+    """float64 (k,), 0..1: the IoU to expect of masks with these traits, float32 (k, len(traits.NAMES)).
+
+    The mean opinion of several networks that differ in their first weights only: one alone is right by luck.
+    """
     weights = _weights()
     x = (traits - weights["mean"]) / weights["deviation"]
     for layer in range(LAYERS):
         x = np.maximum(x, 0) if layer else x
-        x = x @ weights[f"weight {layer}"] + weights[f"bias {layer}"]
-    return 1 / (1 + np.exp(-x[:, 0].astype(np.float64)))
+        x = x @ weights[f"weight {layer}"] + weights[f"bias {layer}"][:, None]
+    return (1 / (1 + np.exp(-x[..., 0].astype(np.float64)))).mean(axis=0)
 
 
 @cache

@@ -71,7 +71,8 @@ def _open(working: WorkingImage, prompt: Prompt) -> Settled:
         view = _nearer(working, view, (x0, y0, x1, y1))
     elif prompt.mask is not None:
         view = _nearer(working, view, _extent(prompt.mask))
-    settled = _first(working, view, sow(view, prompt, height, width))
+    seeds = sow(view, prompt, height, width)
+    settled = _first(working, view, seeds, first_guesses(view, seeds))
     if view is not working.view or prompt.mask is not None:
         return settled
     nearer = _nearer(working, view, _to_original(view, _extent(settled.masks[0])))
@@ -81,8 +82,8 @@ def _open(working: WorkingImage, prompt: Prompt) -> Settled:
     return _first(working, nearer, replace(seeds, rough=carry(view, settled.masks[0], nearer)))
 
 
-def _first(working: WorkingImage, view: View, seeds: Seeds) -> Settled:
-    masks = pool(view, seeds, first_guesses(view, seeds) if seeds.box is not None else ())
+def _first(working: WorkingImage, view: View, seeds: Seeds, guesses: Iterable[np.ndarray] = ()) -> Settled:
+    masks = pool(view, seeds, guesses)
     if seeds.rough is not None:
         masks.append(("rough", seeds.rough))
     return _choose(working, view, seeds, masks, None)

@@ -19,7 +19,7 @@ from model.prompt import Box, Point, Prompt
 from model.proposals import WorkingImage, prepare, propose
 from model.proposals.seeds import depths
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 TINY = [(1, 1), (1, 40), (40, 1), (2, 2), (3, 7), (9, 300)]
 
 
