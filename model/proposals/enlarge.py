@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -107,7 +107,7 @@ def guided_filter(guide: np.ndarray, p: np.ndarray, radius: int, eps: float) -> 
     """He et al.'s guided filter of `p` by a grey `guide`, both float32 (h, w)."""
     size = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(*channels: np.ndarray) -> list[np.ndarray]:
+    def mean(*channels: np.ndarray) -> Sequence[np.ndarray]:
         return cv2.split(cv2.blur(cv2.merge(channels), size, borderType=cv2.BORDER_REFLECT))
 
     m, q, mq, mm = mean(guide, p, guide * p, guide * guide)

@@ -12,8 +12,8 @@ import numpy as np
 from model.prompt import Prompt
 from model.proposals.methods import attached, first_guesses, pool
 from model.proposals.seeds import SEED_RADIUS, Seeds, sow
-from model.proposals.traits import Standing, agreement, traits
-from model.proposals.working import View, WorkingImage, look
+from model.proposals.traits import Standing, agreement, plausibility, traits
+from model.proposals.working import OFFERED, View, WorkingImage, look
 
 ZOOM_MARGIN = 0.5
 """Room left around the object when its surroundings are looked at closely, relative to its own size."""
@@ -101,10 +101,12 @@ def _choose(
     alike = agreement(masks)
     keep = _apart(alike, range(len(pool)), TWIN)
     area = view.scale**2 * working.image.shape[0] * working.image.shape[1]
-    expected = working.judge(view, [masks[k] for k in keep], traits(view, seeds, pool, keep, alike, before, area))
-    order = [keep[k] for k in np.argsort(-expected, kind="stable").tolist()]
+    rows = traits(view, seeds, pool, keep, alike, before, area)
+    expected = working.judge(view, [masks[k] for k in keep], rows).clip(1e-3, 1 - 1e-3)
+    worth = np.log(expected / (1 - expected)) + plausibility(rows)
+    order = [keep[k] for k in np.argsort(-worth, kind="stable").tolist()]
     score = dict(zip(keep, expected.tolist(), strict=True))
-    chosen = _apart(alike, order, SAME)
+    chosen = _apart(alike, order, SAME)[:OFFERED]
     return Settled(view, tuple(masks[k] for k in chosen), tuple(score[k] for k in chosen))
 
 

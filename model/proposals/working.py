@@ -26,6 +26,9 @@ TREES = (0.5, 0.75)
 RECENT = 4
 """Prompts whose outcome an image keeps."""
 
+OFFERED = 4
+"""Masks kept of a prompt: part, object, whole, and one more."""
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -87,7 +90,9 @@ class View:
 
     @property
     def nbytes(self) -> int:
-        return self.rgb.nbytes + self.lab.nbytes + self.gradient.nbytes + self.superpixels.nbytes
+        """Bytes held at most: what is made when it is asked for is counted from the start."""
+        pixels = self.rgb.nbytes + self.lab.nbytes + self.gradient.nbytes + self.superpixels.labels.nbytes
+        return pixels + self.superpixels.nbytes + 16 * len(TREES) * len(self.superpixels.area)
 
 
 Judge = Callable[[View, Sequence[np.ndarray], np.ndarray], np.ndarray]
@@ -115,7 +120,8 @@ class WorkingImage:
     @property
     def nbytes(self) -> int:
         """Bytes held at most, the original image and what is kept of recent prompts included."""
-        return sum(level.nbytes for level in self.pyramid) + (1 + RECENT) * self.view.nbytes
+        recent = RECENT * (self.view.nbytes + OFFERED * self.view.gradient.size)
+        return sum(level.nbytes for level in self.pyramid) + self.view.nbytes + recent
 
 
 def prepare(image: np.ndarray, judge: Judge = judge) -> WorkingImage:
