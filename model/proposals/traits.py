@@ -16,6 +16,9 @@ from model.proposals.working import View
 PLAIN_DIFFERENCE = 10.0
 """Lab units: a difference in colour that is plain to see."""
 
+ROUGHLY = 0.75
+"""IoU with a rough mask above which no more likeness is asked of a mask."""
+
 RING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 CROSS = np.ones((3, 3), np.uint8)
 
@@ -91,17 +94,19 @@ def plausibility(rows: np.ndarray) -> np.ndarray:
     Learned from few photographs, the ranker is at its best beside these rules of thumb (measured by leaving
     photographs out). First clicks: objects end at edges, stand out from what is around them, are mostly convex, have
     the click in their middle, and are seldom most of the picture; other methods find them too. Further clicks: other
-    methods agree, and the click is in the middle of what changes. Boxes and rough masks say enough themselves.
+    methods agree, and the click is in the middle of what changes. Boxes are filled, rough masks resembled.
     """
 
     def log(name: str) -> np.ndarray:
         return np.log(np.maximum(rows[:, NAMES.index(name)].astype(np.float64), 0.02))
 
-    first = log("edge") + log("separation") + log("solidity") + log("agreement") + log("centred") / 2
-    first += np.log1p(-np.minimum(rows[:, NAMES.index("size in view")], 0.98))
+    always = log("edge") + log("separation") + log("solidity") + log("agreement")
+    first = always + log("centred") / 2 + np.log1p(-np.minimum(rows[:, NAMES.index("size in view")], 0.98))
     later = (log("agreement") + np.log(rows[:, NAMES.index("centred change")] + 0.05)) / 2
-    amends, boxed, clicked = (rows[:, NAMES.index(n)] > 0 for n in ("amends", "boxed", "clicks"))
-    return np.where(amends, later, np.where(boxed | ~clicked, 0.0, first))
+    boxed = (always + log("box")) / 2
+    rough = (always + np.minimum(0, log("likeness") - np.log(ROUGHLY))) / 2
+    amends, box, clicked = (rows[:, NAMES.index(n)] > 0 for n in ("amends", "boxed", "clicks"))
+    return np.select([amends, box, clicked], [later, boxed, first], rough)
 
 
 def _alone(view: View, seeds: Seeds, mask: np.ndarray, picture_area: float) -> list[float]:
