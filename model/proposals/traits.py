@@ -19,6 +19,9 @@ PLAIN_DIFFERENCE = 10.0
 ROUGHLY = 0.75
 """IoU with a rough mask above which no more likeness is asked of a mask."""
 
+KEEP = 3.0
+"""How much a mask that was thought to be good resists change."""
+
 RING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 CROSS = np.ones((3, 3), np.uint8)
 
@@ -94,7 +97,8 @@ def plausibility(rows: np.ndarray) -> np.ndarray:
     Learned from few photographs, the ranker is at its best beside these rules of thumb (measured by leaving
     photographs out). First clicks: objects end at edges, stand out from what is around them, are mostly convex, have
     the click in their middle, and are seldom most of the picture; other methods find them too. Further clicks: other
-    methods agree, and the click is in the middle of what changes. Boxes are filled, rough masks resembled.
+    methods agree, the click is in the middle of what changes, and the better the mask was thought to be the more of it
+    stays. Boxes are filled, rough masks resembled.
     """
 
     def log(name: str) -> np.ndarray:
@@ -103,6 +107,7 @@ def plausibility(rows: np.ndarray) -> np.ndarray:
     always = log("edge") + log("separation") + log("solidity") + log("agreement")
     first = always + log("centred") / 2 + np.log1p(-np.minimum(rows[:, NAMES.index("size in view")], 0.98))
     later = (log("agreement") + np.log(rows[:, NAMES.index("centred change")] + 0.05)) / 2
+    later += KEEP * rows[:, NAMES.index("score before")] ** 4 * log("likeness to before")
     boxed = (always + log("box")) / 2
     rough = (always + np.minimum(0, log("likeness") - np.log(ROUGHLY))) / 2
     amends, box, clicked = (rows[:, NAMES.index(n)] > 0 for n in ("amends", "boxed", "clicks"))
