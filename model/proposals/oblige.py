@@ -38,6 +38,10 @@ def oblige(image: np.ndarray, mask: np.ndarray, prompt: Prompt) -> np.ndarray:
     on = _holding(on, ours) if len(ours) else _main_parts(on)
     full = np.zeros((height, width), bool)
     full[rows, columns] = _without_small_holes(on, theirs)
+    if prompt.box is not None and not full.any():  # a box as thin as a pixel, which following edges wiped out
+        top, bottom, left, right = allowed(prompt.box, positive, height, width)
+        full[top:bottom, left:right] = True
+        full[negative[:, 1], negative[:, 0]] = False
     return full
 
 
