@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.segment import report, sheet
-from benchmarks.segment.annotator import CAP, Segmenter, Session, annotate
+from benchmarks.segment.annotator import CAP, SHOWN, Segmenter, Session, annotate
 from benchmarks.segment.baselines import BASELINES, baseline
 from benchmarks.segment.targets import Set, Target, picture, targets
 from model.proposals import prepare, propose
@@ -42,6 +42,9 @@ def main(
     baselines: Annotated[
         bool, typer.Option(help="Measure flood fill, GrabCut, watershed and random walker too.")
     ] = True,
+    baseline_cap: Annotated[
+        int, typer.Option(min=1, help="The same for the baselines, of which some are slow.")
+    ] = SHOWN,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; more than one makes the times longer.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for segment.json, segment.md and segment.png.")] = None,
 ) -> None:
@@ -53,7 +56,7 @@ def main(
         sys.exit(f"segment: {error}; --sets takes {', '.join(Set)}")
     asked = [target for name in wanted for target in islice(targets(name), limit)]
     batches = [list(group) for _, group in groupby(asked, lambda t: (t.set, t.picture))]
-    work = partial(measure, baselines=baselines, cap=cap)
+    work = partial(measure, baselines=baselines, caps=(cap, baseline_cap))
     sessions: list[Session] = []
     with Progress(console=console, transient=True) as progress, ProcessPoolExecutor(jobs) as pool:
         bar = progress.add_task("objects", total=len(asked))
@@ -76,14 +79,18 @@ def main(
         cv2.imwrite(str(out / "segment.png"), sheet.draw([s for s in sessions if s.method == NANO]))
 
 
-def measure(batch: list[Target], baselines: bool, cap: int) -> list[Session]:
-    """Sessions of every method on targets of one picture."""
+def measure(batch: list[Target], baselines: bool, caps: tuple[int, int]) -> list[Session]:
+    """Sessions of every method on targets of one picture. caps: clicks of nano and of the baselines at most."""
     cv2.setNumThreads(1)
     image = picture(batch[0].picture)
     segmenters = {NANO: nano(image)}
     if baselines:
         segmenters |= {name: baseline(method, image) for name, method in BASELINES.items()}
-    return [annotate(target, name, segmenter, cap) for name, segmenter in segmenters.items() for target in batch]
+    return [
+        annotate(target, name, segmenter, caps[name != NANO])
+        for name, segmenter in segmenters.items()
+        for target in batch
+    ]
 
 
 def nano(image: np.ndarray) -> Segmenter:

@@ -30,6 +30,7 @@ class Session:
     box:     IoU of the mask from the tight box.
     obeyed:  for each click made, whether all clicks so far were obeyed.
     seconds: for each click, what the answer took.
+    cap:     clicks after which it was given up.
     points:  the clicks.
     masks:   after the first and after click SHOWN (or the last before it).
     """
@@ -40,6 +41,7 @@ class Session:
     box: float
     obeyed: tuple[bool, ...]
     seconds: tuple[float, ...]
+    cap: int
     points: tuple[Point, ...]
     masks: tuple[np.ndarray, np.ndarray]
 
@@ -47,9 +49,10 @@ class Session:
         """IoU after that many clicks; of the last one where nothing was left to click at."""
         return self.ious[min(clicks, len(self.ious)) - 1]
 
-    def clicks_to(self, iou: float) -> int:
-        """NoC: clicks until that IoU is reached, CAP where it is not."""
-        return next((n for n, value in enumerate(self.ious, 1) if value >= iou), CAP)
+    def clicks_to(self, iou: float) -> int | None:
+        """NoC: clicks until that IoU is reached, CAP where it is not; None where it was given up before CAP."""
+        reached = next((n for n, value in enumerate(self.ious, 1) if value >= iou), None)
+        return CAP if reached is None and self.cap >= CAP else reached
 
 
 def annotate(target: Target, method: str, segmenter: Segmenter, cap: int = CAP) -> Session:
@@ -70,7 +73,7 @@ def annotate(target: Target, method: str, segmenter: Segmenter, cap: int = CAP) 
         masks.append(mask)
     from_box = iou(segmenter(Prompt(box=box_around(target.truth))), target.truth)
     shown = masks[0], masks[min(SHOWN, len(masks)) - 1]
-    return Session(target, method, tuple(ious), from_box, tuple(obeyed), tuple(seconds), tuple(points), shown)
+    return Session(target, method, tuple(ious), from_box, tuple(obeyed), tuple(seconds), cap, tuple(points), shown)
 
 
 def next_click(truth: np.ndarray, mask: np.ndarray) -> Point:

@@ -20,8 +20,8 @@ def figures(sessions: Sequence[Session]) -> dict[str, Any]:
     return {
         "objects": len(sessions),
         **{f"IoU after {n}": _mean([s.iou_after(n) for s in sessions]) for n in (1, 3, SHOWN)},
-        "NoC@85": _mean([s.clicks_to(0.85) for s in sessions]),
-        "NoC@90": _mean([s.clicks_to(0.9) for s in sessions]),
+        "NoC@85": _clicks_to(sessions, 0.85),
+        "NoC@90": _clicks_to(sessions, 0.9),
         "box": _mean([s.box for s in sessions]),
         "clicks obeyed": _mean([o for s in sessions for o in s.obeyed]),
         "no worse": _mean(steps) if steps else 1.0,
@@ -64,7 +64,14 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def _cell(head: str, value: float) -> str:
+def _clicks_to(sessions: Sequence[Session], iou: float) -> float | None:
+    needed = [s.clicks_to(iou) for s in sessions]
+    return None if None in needed else _mean([n for n in needed if n is not None])
+
+
+def _cell(head: str, value: float | None) -> str:
+    if value is None:
+        return "-"
     if head in ("clicks obeyed", "no worse"):
         return f"{100 * value:.1f}%"
     if head.startswith("NoC"):

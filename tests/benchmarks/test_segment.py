@@ -60,9 +60,11 @@ def test_a_session_counts_clicks_and_stops_when_all_is_right() -> None:
 def test_an_object_that_is_never_found_costs_the_cap() -> None:
     """Hopeless ones are given up after the cap, and count as that many clicks."""
     target = Target(Set.COINS, "none", "square", rectangle(10, 10, 30, 30))
-    session = annotate(target, "blind", lambda prompt: np.zeros((60, 80), bool), cap=7)
-    assert len(session.ious) == 7 and session.clicks_to(0.85) == 20
+    session = annotate(target, "blind", lambda prompt: np.zeros((60, 80), bool))
+    assert len(session.ious) == 20 and session.clicks_to(0.85) == 20
     assert report.figures([session])["clicks obeyed"] == 0
+    sooner = annotate(target, "blind", lambda prompt: np.zeros((60, 80), bool), cap=7)
+    assert len(sooner.ious) == 7 and report.figures([sooner])["NoC@85"] is None
 
 
 @pytest.mark.parametrize("name", BASELINES)
