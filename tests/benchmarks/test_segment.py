@@ -16,6 +16,7 @@ from benchmarks.segment.annotator import annotate, box_around, iou, next_click
 from benchmarks.segment.baselines import BASELINES, baseline
 from benchmarks.segment.targets import Set, Target, picture, targets
 from model.prompt import Box, Point, Prompt
+from model.proposals import ranker
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,3 +122,15 @@ def test_an_unknown_set_is_refused() -> None:
     command = [sys.executable, "-m", "benchmarks.segment", "--sets", "coinz"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1 and "tuning, test, coins, scenes" in result.stderr
+
+
+def test_the_ranker_can_be_learned(tmp_path: Path) -> None:
+    """One scene teaches nothing, but what is written is what the ranker reads."""
+    out = tmp_path / "ranker.npz"
+    few = ["--scenes", "1", "--passes", "0", "--rounds", "1", "--clicks", "2", "--epochs", "1", "--out", out]
+    command = [sys.executable, "-m", "benchmarks.segment.learn", *few]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    with np.load(out) as learned, np.load(ranker.WEIGHTS) as shipped:
+        assert {name: learned[name].shape for name in learned} == {name: shipped[name].shape for name in shipped}
+        assert np.isfinite(learned["weight 0"]).all()
