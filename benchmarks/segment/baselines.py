@@ -107,7 +107,7 @@ def marker_watershed(image: np.ndarray, markers: np.ndarray, boxed: bool) -> np.
 
 def walker(image: np.ndarray, markers: np.ndarray, boxed: bool) -> np.ndarray:
     """Grady 2006, as stiff as scikit-image has it by default."""
-    return random_walker(image / 255, _framed(markers), mode="cg_j", channel_axis=2, tol=1e-3) == 1
+    return random_walker(image / 255, _framed(markers), mode="bf", channel_axis=2) == 1
 
 
 BASELINES = {
