@@ -50,15 +50,18 @@ def settle(working: WorkingImage, prompt: Prompt) -> Settled:
     A later click corrects what the earlier ones brought about, so it changes what is around it and leaves the rest.
     """
     first = next((i for i, p in enumerate(prompt.points) if p.positive), -1) + 1 if prompt.mask is None else 0
-    settled: Settled | None = None
     start = hashlib.sha256(np.packbits(prompt.mask).tobytes()).digest() if prompt.mask is not None else None
-    for n in range(first, len(prompt.points) + 1):
+
+    def key(n: int) -> tuple:
+        return prompt.points[:n], prompt.box, start
+
+    # From the last click that is remembered on: only a few are, and they are the last ones.
+    known = next((n for n in range(len(prompt.points), first - 1, -1) if key(n) in working.recent), first - 1)
+    settled = working.recent.get(key(known)) if known >= first else None
+    for n in range(known + 1, len(prompt.points) + 1):
         so_far = replace(prompt, points=prompt.points[:n])
-        key = (so_far.points, so_far.box, start)
-        before, settled = settled, working.recent.get(key)
-        if settled is None:
-            settled = _amend(working, before, so_far) if before is not None else _open(working, so_far)
-            working.recent[key] = settled
+        settled = _amend(working, settled, so_far) if settled is not None else _open(working, so_far)
+        working.recent[key(n)] = settled
     assert settled is not None
     return settled
 
