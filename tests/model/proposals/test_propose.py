@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from model import proposals
 from model.errors import ImageError, PromptError
 from model.prompt import Box, Point, Prompt
-from model.proposals import WorkingImage, prepare, propose
+from model.proposals import WorkingImage, prepare, propose, steps
 from model.proposals.seeds import depths
 
 DATA = Path(__file__).parents[2] / "data"
@@ -268,3 +268,14 @@ def test_candidates_are_enlarged_when_they_are_looked_at(monkeypatch: pytest.Mon
     assert len(found) > 1 and not made
     assert found[0] is found[0] and len(made) == 1
     assert [c.score for c in found[:2]] == [found[0].score, found[-len(found) + 1].score] and len(made) == 2
+
+
+def test_a_late_click_does_not_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a few answers are remembered, and the last is enough: the tenth click costs no more than the second."""
+    working, points, amended = prepare(skimage.data.chelsea()), [], []
+    amend = steps._amend
+    monkeypatch.setattr(steps, "_amend", lambda *args: (amended.append(1), amend(*args))[1])
+    for k in range(10):
+        points.append(Point(60 + 30 * k, 150, k % 2 == 0))
+        propose(working, Prompt(tuple(points)))
+        assert len(amended) == k
