@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import groupby, islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,7 @@ def main(
     batches = [list(group) for _, group in groupby(asked, lambda t: (t.set, t.picture))]
     work = partial(measure, baselines=baselines, caps=(cap, baseline_cap))
     sessions: list[Session] = []
-    with Progress(console=console, transient=True) as progress, ProcessPoolExecutor(jobs) as pool:
+    with Progress(console=console, transient=True) as progress, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         bar = progress.add_task("objects", total=len(asked))
         for found in pool.map(work, batches):
             sessions += found
