@@ -17,18 +17,14 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.segment import report, sheet
-from benchmarks.segment.annotator import CAP, SHOWN, Segmenter, Session, annotate
-from benchmarks.segment.baselines import BASELINES, baseline
-from benchmarks.segment.targets import Set, Target, picture, targets
-from model.proposals import prepare, propose
-
-NANO = "nano"
+from benchmarks.segment.annotator import CAP, SHOWN, Session
+from benchmarks.segment.measure import NANO, measure
+from benchmarks.segment.targets import Set, targets
 
 app = typer.Typer(add_completion=False)
 
@@ -78,26 +74,6 @@ def main(
         (out / "segment.json").write_text(json.dumps(everything, indent=1) + "\n")
         (out / "segment.md").write_text(f"`{command}`\n\n{text}\n")
         cv2.imwrite(str(out / "segment.png"), sheet.draw([s for s in sessions if s.method == NANO]))
-
-
-def measure(batch: list[Target], baselines: bool, caps: tuple[int, int]) -> list[Session]:
-    """Sessions of every method on targets of one picture. caps: clicks of nano and of the baselines at most."""
-    cv2.setNumThreads(1)
-    image = picture(batch[0].picture)
-    segmenters = {NANO: nano(image)}
-    if baselines:
-        segmenters |= {name: baseline(method, image) for name, method in BASELINES.items()}
-    return [
-        annotate(target, name, segmenter, caps[name != NANO])
-        for name, segmenter in segmenters.items()
-        for target in batch
-    ]
-
-
-def nano(image: np.ndarray) -> Segmenter:
-    """The masks that nano shows (its decoder only passes on features for the words)."""
-    working = prepare(image)
-    return lambda prompt: propose(working, prompt)[0].mask
 
 
 def line(found: list[Session]) -> str:
