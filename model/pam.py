@@ -289,14 +289,14 @@ class PAM(nn.Module):
                     found[i] = self._found(image, output.row(row), proposed[i])
         return [found[i] for i in range(len(prompts))]
 
-    def _found(self, image: EncodedImage, output: sam2.SamOutput, proposed: list[Candidate]) -> Segmentation:
+    def _found(self, image: EncodedImage, output: sam2.SamOutput, proposed: Sequence[Candidate]) -> Segmentation:
         return Segmentation(
-            candidates=tuple(proposed) or DecodedCandidates(output, image.height, image.width),
+            candidates=proposed or DecodedCandidates(output, image.height, image.width),
             object_score=float(output.object_score[0, 0].float().sigmoid()),
             output=output,
         )
 
-    def _propose(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None) -> list[Candidate]:
+    def _propose(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None) -> Sequence[Candidate]:
         if image.working is None:
             return []
         from model import proposals
@@ -305,7 +305,9 @@ class PAM(nn.Module):
             prompt = replace(prompt, mask=previous.mask)
         return proposals.propose(image.working, prompt)
 
-    def _mask_prompt(self, prompt: Prompt, proposed: list[Candidate], previous: Segmentation | None) -> Tensor | None:
+    def _mask_prompt(
+        self, prompt: Prompt, proposed: Sequence[Candidate], previous: Segmentation | None
+    ) -> Tensor | None:
         """What SAM 2 is given as its mask input, float (1, 1, S/4, S/4), or None."""
         rough = proposed[0].mask if proposed else prompt.mask
         if rough is not None:

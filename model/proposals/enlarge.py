@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -16,8 +16,14 @@ RADIUS = 4
 BAND = 4
 """Pixels on each side of the outline that one level may change: what lies deeper was decided on the view."""
 
+SAMPLED = 3
+"""Every so many rows and columns of a tile count for the spread of its colours."""
+
 SENSOR_NOISE = 4.0
 """Variance, in squared grey levels, below which differences in colour mean nothing."""
+
+FINEST = 2200
+"""Longest side of the levels on which edges are followed; what is finer is no more than a pixel of these."""
 
 MAX_TILES = 1500
 """Tiles refined at one level, which bounds the time that a frayed outline takes; past it edges stay as they came."""
@@ -40,7 +46,8 @@ def enlarge(working: WorkingImage, view: View, mask: np.ndarray) -> np.ndarray:
         crop = level[top:bottom, left:right]
         if crop.shape[:2] != soft.shape:
             soft = cv2.resize(soft, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR)
-            _lay_along_edges(crop, soft)
+            if max(level.shape[:2]) <= FINEST:
+                _lay_along_edges(crop, soft)
     full = np.zeros((height, width), bool)
     full[y0:y1, x0:x1] = soft > 127
     return full
@@ -86,7 +93,8 @@ def _opposition(rgb: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """float32 (h, w): the projection of the colours that parts the two sides best (Fisher 1936), at unit variance."""
     # OpenCV and not numpy's matrix products, whose threads get in each other's way on a busy machine.
     flags = cv2.COVAR_NORMAL | cv2.COVAR_ROWS | cv2.COVAR_SCALE
-    spread, middle = cv2.calcCovarMatrix(rgb.reshape(-1, 3), None, flags, ctype=cv2.CV_64F)
+    sample = np.ascontiguousarray(rgb[::SAMPLED, ::SAMPLED]).reshape(-1, 3)
+    spread, middle = cv2.calcCovarMatrix(sample, None, flags, ctype=cv2.CV_64F)
     on = inside.astype(np.uint8)
     apart = np.subtract(cv2.mean(rgb, on)[:3], cv2.mean(rgb, 1 - on)[:3])
     # With the total covariance the direction is the same as with that within the two sides.
@@ -99,9 +107,10 @@ def guided_filter(guide: np.ndarray, p: np.ndarray, radius: int, eps: float) -> 
     """He et al.'s guided filter of `p` by a grey `guide`, both float32 (h, w)."""
     size = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(a: np.ndarray) -> np.ndarray:
-        return cv2.blur(a, size, borderType=cv2.BORDER_REFLECT)
+    def mean(*channels: np.ndarray) -> Sequence[np.ndarray]:
+        return cv2.split(cv2.blur(cv2.merge(channels), size, borderType=cv2.BORDER_REFLECT))
 
-    m, q = mean(guide), mean(p)
-    slope = (mean(guide * p) - m * q) / (np.maximum(mean(guide * guide) - m * m, 0) + eps)
-    return mean(slope) * guide + mean(q - slope * m)
+    m, q, mq, mm = mean(guide, p, guide * p, guide * guide)
+    slope = (mq - m * q) / (np.maximum(mm - m * m, 0) + eps)
+    slope, rest = mean(slope, q - slope * m)
+    return slope * guide + rest

@@ -10,6 +10,7 @@ from scipy.sparse import coo_matrix, csgraph, diags, find
 from scipy.sparse.linalg import spsolve
 from skimage.segmentation import watershed
 
+from model.proposals.hierarchy import ancestors, spread
 from model.proposals.seeds import Seeds, depths, surroundings
 from model.proposals.superpixels import Superpixels
 from model.proposals.working import View
@@ -17,25 +18,31 @@ from model.proposals.working import View
 TOLERANCES = (4, 6, 8, 11, 14, 18, 23, 29, 36)
 """Colour distances, in Lab units, that the flood fill tries."""
 
-GROWTH_STEPS = 24
+GROWTH_STEPS = 20
+HANDICAPS = (0.4, 0.7, 1.0, 1.5)
 GRABCUT_SIDE = 144
 GRABCUT_ROUNDS = 2
 
 
-def pool(view: View, seeds: Seeds, guesses: Iterable[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+def pool(view: View, seeds: Seeds, guesses: Iterable[np.ndarray] = ()) -> list[tuple[str, np.ndarray]]:
     """Names of methods and masks, bool (h, w), each in one piece with the core of `seeds`.
 
-    guesses: bool (h, w) each, where GrabCut, the slowest of the methods, is to start (see first_guesses).
+    guesses: bool (h, w) each, where GrabCut, the slowest of the methods, is to start.
     """
     core = seeds.core
     sp = view.superpixels
-    reach = geodesic_distance(sp, core)
+    inside, refused = np.unique(sp.labels[core]), np.unique(sp.labels[seeds.negative & ~core])
+    reach = geodesic_distance(sp, inside)
     far = background(view, seeds, reach)
     found: list[tuple[str, np.ndarray]] = []
     found += [("flood", mask) for mask in flood(view, core)]
     found += [("geodesic", mask) for mask in grow(sp, core, reach)]
-    found += [("merging", mask) for mask in grow(sp, core, minimax_distance(sp, core))]
+    found += [("merging", mask) for mask in grow(sp, core, minimax_distance(sp, inside))]
+    for tree in view.trees:
+        found += [("tree", chosen[sp.labels]) for chosen in ancestors(tree, len(sp.area), inside)]
+        found += [("markers", spread(tree, *_marks(sp, inside, refused))[sp.labels])] if len(refused) else []
     found += [("walker", walk(sp, core, far)), ("watershed", flooding(view, core, far))]
+    found += [("duel", mask) for mask in duel(sp, reach, np.unique(sp.labels[far & ~core]))]
     found += [("grabcut", grabcut(view, seeds, guess)) for guess in guesses]
     refined: dict[bytes, np.ndarray] = {}  # methods often agree to the pixel
     for _, mask in found:
@@ -43,6 +50,20 @@ def pool(view: View, seeds: Seeds, guesses: Iterable[np.ndarray]) -> list[tuple[
         if key not in refined:
             refined[key] = solid(attached(mask & ~seeds.negative, core))
     return [(name, refined[np.packbits(mask).tobytes()]) for name, mask in found]
+
+
+def _marks(sp: Superpixels, inside: np.ndarray, refused: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    on, off = np.zeros(len(sp.area), bool), np.zeros(len(sp.area), bool)
+    off[refused] = True
+    off[inside], on[inside] = False, True
+    return on, off
+
+
+def duel(sp: Superpixels, reach: np.ndarray, off: np.ndarray) -> Iterator[np.ndarray]:
+    """What is nearer to the core than to `off`, indices of superpixels, by handicaps (geodesic segmentation)."""
+    other = geodesic_distance(sp, off)
+    for handicap in HANDICAPS:
+        yield (reach <= handicap * other)[sp.labels]
 
 
 def background(view: View, seeds: Seeds, reach: np.ndarray) -> np.ndarray:
@@ -102,16 +123,16 @@ def grow(sp: Superpixels, core: np.ndarray, distance: np.ndarray) -> Iterator[np
         yield (distance <= distance[order[last]])[sp.labels]
 
 
-def geodesic_distance(sp: Superpixels, core: np.ndarray) -> np.ndarray:
-    """float64 (n,): the least sum of changes on a way from `core` to each superpixel."""
-    sources = np.unique(sp.labels[core])
-    return csgraph.dijkstra(sp.graph(sp.change + 0.1), directed=False, indices=sources, min_only=True)
+def geodesic_distance(sp: Superpixels, inside: np.ndarray) -> np.ndarray:
+    """float64 (n,): the least sum of changes on a way from the superpixels `inside` to each."""
+    if not len(inside):
+        return np.full(len(sp.area), np.inf)
+    return csgraph.dijkstra(sp.graph(sp.change + 0.1), directed=False, indices=inside, min_only=True)
 
 
-def minimax_distance(sp: Superpixels, core: np.ndarray) -> np.ndarray:
-    """float64 (n,): the least possible largest change on a way from `core` to each superpixel (single linkage)."""
+def minimax_distance(sp: Superpixels, inside: np.ndarray) -> np.ndarray:
+    """float64 (n,): the least possible largest change on a way from `inside` to each (single linkage)."""
     count = len(sp.area)
-    inside = np.unique(sp.labels[core])
     # One more node touches all of the core at next to no cost; the best ways from it are those of the spanning tree.
     rows, columns = np.concatenate([sp.pairs, np.stack([inside, np.full(len(inside), count)], axis=1)]).T
     change = np.concatenate([sp.change + 1e-3, np.full(len(inside), 1e-6)])
@@ -148,7 +169,7 @@ def flooding(view: View, core: np.ndarray, far: np.ndarray) -> np.ndarray:
 
 
 def first_guesses(view: View, seeds: Seeds) -> Iterator[np.ndarray]:
-    """Where GrabCut may start: the rough mask, or the box and its middle, or discs of several sizes around the core."""
+    """Where GrabCut may start: the rough mask, or the box and its middle; from clicks alone it does not pay."""
     if seeds.rough is not None:
         yield seeds.rough
     elif seeds.box is not None:
@@ -157,10 +178,6 @@ def first_guesses(view: View, seeds: Seeds) -> Iterator[np.ndarray]:
         depth = depths(inside)
         yield inside
         yield depth > 0.3 * depth.max()
-    else:
-        distance = cv2.distanceTransform((~seeds.core).astype(np.uint8), cv2.DIST_L2, 3)
-        for share in (24, 12, 6):
-            yield distance < view.side / share
 
 
 def grabcut(view: View, seeds: Seeds, guess: np.ndarray) -> np.ndarray:

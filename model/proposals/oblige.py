@@ -38,6 +38,10 @@ def oblige(image: np.ndarray, mask: np.ndarray, prompt: Prompt) -> np.ndarray:
     on = _holding(on, ours) if len(ours) else _main_parts(on)
     full = np.zeros((height, width), bool)
     full[rows, columns] = _without_small_holes(on, theirs)
+    if prompt.box is not None and not full.any():  # a box as thin as a pixel, which following edges wiped out
+        top, bottom, left, right = allowed(prompt.box, positive, height, width)
+        full[top:bottom, left:right] = True
+        full[negative[:, 1], negative[:, 0]] = False
     return full
 
 
@@ -96,13 +100,13 @@ def _main_parts(on: np.ndarray) -> np.ndarray:
 
 def _without_small_holes(on: np.ndarray, refusals: np.ndarray) -> np.ndarray:
     """`on` with its holes filled that are under a two-hundredth of it and hold no negative click."""
-    outside = np.pad(on, 1)
-    cv2.floodFill(outside, None, (0, 0), 2, flags=4)
-    holes = (outside[1:-1, 1:-1] == 0).astype(np.uint8)
-    if not holes.any():
-        return on
-    labels, stats = cv2.connectedComponentsWithStats(holes, connectivity=4)[1:3]
-    fill = stats[:, cv2.CC_STAT_AREA] <= max(16, int(on.sum()) // 200)
-    fill[0] = False
-    fill[labels[refusals[:, 1], refusals[:, 0]]] = False
-    return on | fill[labels]
+    outlines, tree = cv2.findContours(on, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    limit = max(16, int(np.count_nonzero(on)) // 200)
+    filled = on
+    for outline, (*_, parent) in zip(outlines, tree[0] if len(outlines) else (), strict=True):
+        # The outline of a hole runs along the pixels around it.
+        if parent < 0 or cv2.contourArea(outline) - cv2.arcLength(outline, True) / 2 > limit:
+            continue
+        if not any(cv2.pointPolygonTest(outline, (float(x), float(y)), False) > 0 for x, y in refusals.tolist()):
+            filled = cv2.drawContours(filled.copy() if filled is on else filled, [outline], 0, 1, cv2.FILLED)
+    return filled

@@ -20,6 +20,7 @@ class Seeds:
 
     positive, negative: bool (h, w), surely on the object and surely off it: around clicks, and outside the box.
     clicks, refusals:   int (k, 2) and (l, 2), x and y of the positive and the negative clicks.
+    last:               x and y of the last click that lies in the view, or None.
     box:                rows and columns that the box covers, or None.
     rough:              bool (h, w), the mask prompt, or None.
     """
@@ -28,6 +29,7 @@ class Seeds:
     negative: np.ndarray
     clicks: np.ndarray
     refusals: np.ndarray
+    last: tuple[int, int] | None
     box: tuple[slice, slice] | None
     rough: np.ndarray | None
 
@@ -88,7 +90,9 @@ def sow(view: View, prompt: Prompt, height: int, width: int) -> Seeds:
     if prompt.mask is not None:
         crop = prompt.mask[y0:y1, x0:x1].astype(np.uint8) * 255
         rough = cv2.resize(crop, (w, h), interpolation=cv2.INTER_AREA) > 127
-    return Seeds(positive, negative, clicks, refusals, box, rough if rough is not None and rough.any() else None)
+    newest = (clicks, refusals)[not prompt.points[-1].positive] if prompt.points else clicks
+    last = tuple(newest[-1].tolist()) if len(newest) else None
+    return Seeds(positive, negative, clicks, refusals, last, box, rough if rough is not None and rough.any() else None)
 
 
 def _discs(centres: np.ndarray, radius: int, height: int, width: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,8 +12,8 @@ import numpy as np
 from model.prompt import Prompt
 from model.proposals.methods import attached, first_guesses, pool
 from model.proposals.seeds import SEED_RADIUS, Seeds, sow
-from model.proposals.vote import appearance, centred, medoid, rank
-from model.proposals.working import View, WorkingImage, look
+from model.proposals.traits import Standing, agreement, plausibility, traits
+from model.proposals.working import OFFERED, View, WorkingImage, look
 
 ZOOM_MARGIN = 0.5
 """Room left around the object when its surroundings are looked at closely, relative to its own size."""
@@ -20,8 +21,11 @@ ZOOM_MARGIN = 0.5
 AMEND_MARGIN = 1.0
 """The same when a click amends, which may mean that the object is larger than it seemed."""
 
-LEFT_BY_A_CLICK = 0.8
-"""The share of the expected error that a further click leaves, as measured by benchmarks/proposals.py."""
+TWIN = 0.96
+"""IoU from which two masks are not worth ranking against each other."""
+
+SAME = 0.8
+"""IoU above which two masks count as the same answer."""
 
 ZOOM_BELOW = 0.6
 """An object whose surroundings are under this share of the view's side is looked at again from nearer."""
@@ -46,15 +50,18 @@ def settle(working: WorkingImage, prompt: Prompt) -> Settled:
     A later click corrects what the earlier ones brought about, so it changes what is around it and leaves the rest.
     """
     first = next((i for i, p in enumerate(prompt.points) if p.positive), -1) + 1 if prompt.mask is None else 0
-    settled: Settled | None = None
     start = hashlib.sha256(np.packbits(prompt.mask).tobytes()).digest() if prompt.mask is not None else None
-    for n in range(first, len(prompt.points) + 1):
+
+    def key(n: int) -> tuple:
+        return prompt.points[:n], prompt.box, start
+
+    # From the last click that is remembered on: only a few are, and they are the last ones.
+    known = next((n for n in range(len(prompt.points), first - 1, -1) if key(n) in working.recent), first - 1)
+    settled = working.recent.get(key(known)) if known >= first else None
+    for n in range(known + 1, len(prompt.points) + 1):
         so_far = replace(prompt, points=prompt.points[:n])
-        key = (so_far.points, so_far.box, start)
-        before, settled = settled, working.recent.get(key)
-        if settled is None:
-            settled = _amend(working, before, so_far) if before is not None else _open(working, so_far)
-            working.recent[key] = settled
+        settled = _amend(working, settled, so_far) if settled is not None else _open(working, so_far)
+        working.recent[key(n)] = settled
     assert settled is not None
     return settled
 
@@ -67,22 +74,52 @@ def _open(working: WorkingImage, prompt: Prompt) -> Settled:
         view = _nearer(working, view, (x0, y0, x1, y1))
     elif prompt.mask is not None:
         view = _nearer(working, view, _extent(prompt.mask))
-    settled = _choose(view, sow(view, prompt, height, width))
+    seeds = sow(view, prompt, height, width)
+    settled = _first(working, view, seeds, first_guesses(view, seeds))
     if view is not working.view or prompt.mask is not None:
         return settled
     nearer = _nearer(working, view, _to_original(view, _extent(settled.masks[0])))
     if nearer is view:
         return settled
     seeds = sow(nearer, prompt, height, width)
-    return _choose(nearer, replace(seeds, rough=carry(view, settled.masks[0], nearer)))
+    return _first(working, nearer, replace(seeds, rough=carry(view, settled.masks[0], nearer)))
 
 
-def _choose(view: View, seeds: Seeds) -> Settled:
-    masks = pool(view, seeds, first_guesses(view, seeds))
+def _first(working: WorkingImage, view: View, seeds: Seeds, guesses: Iterable[np.ndarray] = ()) -> Settled:
+    masks = pool(view, seeds, guesses)
     if seeds.rough is not None:
         masks.append(("rough", seeds.rough))
-    ranked = rank(view, seeds, masks)
-    return Settled(view, tuple(m for m, _ in ranked), tuple(s for _, s in ranked))
+    return _choose(working, view, seeds, masks, None)
+
+
+def _choose(
+    working: WorkingImage,
+    view: View,
+    seeds: Seeds,
+    pool: list[tuple[str, np.ndarray]],
+    before: Standing | None,
+) -> Settled:
+    """The masks of `pool` that differ, those first that the ranker expects most of."""
+    masks = [mask for _, mask in pool]
+    alike = agreement(masks)
+    keep = _apart(alike, range(len(pool)), TWIN)
+    area = view.scale**2 * working.image.shape[0] * working.image.shape[1]
+    rows = traits(view, seeds, pool, keep, alike, before, area)
+    expected = working.judge(view, [masks[k] for k in keep], rows).clip(1e-3, 1 - 1e-3)
+    worth = np.log(expected / (1 - expected)) + plausibility(rows)
+    order = [keep[k] for k in np.argsort(-worth, kind="stable").tolist()]
+    score = dict(zip(keep, expected.tolist(), strict=True))
+    chosen = _apart(alike, order, SAME)[:OFFERED]
+    return Settled(view, tuple(masks[k] for k in chosen), tuple(score[k] for k in chosen))
+
+
+def _apart(alike: np.ndarray, order: Iterable[int], limit: float) -> list[int]:
+    """Those of `order` that are not as much as `limit` like one before them."""
+    kept: list[int] = []
+    for k in order:
+        if not (alike[k, kept] >= limit).any():
+            kept.append(k)
+    return kept
 
 
 def _amend(working: WorkingImage, settled: Settled, prompt: Prompt) -> Settled:
@@ -100,34 +137,35 @@ def _amend(working: WorkingImage, settled: Settled, prompt: Prompt) -> Settled:
     seeds = sow(view, replace(prompt, mask=None), height, width)
     x, y = (seeds.clicks if click.positive else seeds.refusals)[-1].tolist()
     # A click on a pixel that was also clicked the other way changes nothing unless it is the positive one.
-    if mask[y, x] != click.positive == seeds.positive[y, x]:
-        mask = mask ^ _change(view, seeds, mask, (x, y), click.positive)
-    return Settled(view, (mask,), (1 - (1 - settled.scores[0]) * LEFT_BY_A_CLICK,))
+    if mask[y, x] == click.positive or seeds.positive[y, x] != click.positive:
+        return Settled(view, (mask,), settled.scores[:1])
+    before = Standing(mask, settled.scores[0])
+    return _choose(working, view, seeds, _amendments(view, seeds, mask, (x, y), click.positive), before)
 
 
-def _change(view: View, seeds: Seeds, mask: np.ndarray, at: tuple[int, int], positive: bool) -> np.ndarray:
-    """bool (h, w): the pixels around `at` that should change sides in `mask`.
+def _amendments(
+    view: View, seeds: Seeds, mask: np.ndarray, at: tuple[int, int], positive: bool
+) -> list[tuple[str, np.ndarray]]:
+    """What `mask` may become after a click at x, y: names and masks, bool (h, w), that obey all clicks.
 
-    Each method says so twice: from all the clicks (where it differs from what stands), and from the new click alone
-    (what looks like one piece with it). The weighted medoid of these changes is taken; small errors stay small since
-    people click in the middle of an error too.
+    Each method says so three times: from all the clicks, anew; from all the clicks, but only what hangs together with
+    the new one is changed; and from the new click alone, what looks like one piece with it.
     """
     spot = np.zeros(view.shape, bool)
     spot[at[1], at[0]] = True
     own, opposite = (seeds.positive, seeds.negative) if positive else (seeds.negative, seeds.positive)
     disc = attached(own & _disc(view, at), spot)
     wrong = mask != positive
-    changes = [("disc", disc & wrong)]
+    found = [("disc", mask ^ (disc & wrong)), ("spot", mask ^ spot)]
     if seeds.positive.any():
-        together = pool(view, replace(seeds, rough=mask), [mask])
-        changes += [(name, attached(found ^ mask, spot)) for name, found in together if found[at[1], at[0]] == positive]
-    alone = Seeds(disc, opposite & ~disc, np.array([at]), np.zeros((0, 2), int), None, None)
-    changes += [(name + " alone", attached(found & wrong, spot)) for name, found in pool(view, alone, [])]
-    changes = [(name, change) for name, change in changes if _obeys(mask ^ change, seeds)]
-    if not changes:
-        return spot
-    merits = [appearance(view, mask ^ change) * centred(change, np.array([at])) for _, change in changes]
-    return changes[medoid(changes, np.array(merits))][1]
+        together = pool(view, seeds)
+        found += together
+        for name, other in together:
+            if other[at[1], at[0]] == positive:
+                found.append((name + " here", mask ^ attached(other ^ mask, spot)))
+    alone = Seeds(disc, opposite & ~disc, np.array([at]), np.zeros((0, 2), int), at, None, None)
+    found += [(name + " alone", mask ^ attached(other & wrong, spot)) for name, other in pool(view, alone)]
+    return [(name, new) for name, new in found if new.any() and _obeys(new, seeds)] or [("spot", mask ^ spot)]
 
 
 def _obeys(mask: np.ndarray, seeds: Seeds) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,13 +12,22 @@ import numpy as np
 from cachetools import LRUCache
 
 from model.errors import ImageError
+from model.proposals.hierarchy import merges
+from model.proposals.ranker import judge
 from model.proposals.superpixels import Superpixels, cut
 
 WORKING_SIDE = 320
 """Longest side of a view, in its own pixels."""
 
+COLOURS = 24
+TREES = (0.5, 0.75)
+"""How much small regions are merged before large ones, in each of a view's trees."""
+
 RECENT = 4
 """Prompts whose outcome an image keeps."""
+
+OFFERED = 4
+"""Masks kept of a prompt: part, object, whole, and one more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +57,28 @@ class View:
         """Lab units per pixel: a gradient above it stands out in this view."""
         return 2 * float(np.median(self.gradient)) + 1
 
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """int32 (h, w): which of at most COLOURS typical colours of this view is nearest."""
+        lab = self.superpixels.lab.astype(np.float32)
+        if len(lab) <= COLOURS:
+            return self.superpixels.labels
+        labels = np.empty(len(lab), np.int32)  # k-means starts from slices by lightness: the same for the same view
+        labels[np.argsort(lab[:, 0], kind="stable")] = np.arange(len(lab)) * COLOURS // len(lab)
+        criteria = (cv2.TERM_CRITERIA_MAX_ITER, 8, 0)
+        labels = cv2.kmeans(lab, COLOURS, labels[:, None], criteria, 1, cv2.KMEANS_USE_INITIAL_LABELS)[1]
+        return labels.ravel()[self.superpixels.labels]
+
+    @cached_property
+    def colour_counts(self) -> np.ndarray:
+        """int (c,): pixels of each of the typical colours."""
+        return np.bincount(self.colours.ravel())
+
+    @cached_property
+    def trees(self) -> tuple[np.ndarray, ...]:
+        """Ways to merge the superpixels step by step (see hierarchy.merges)."""
+        return tuple(merges(self.superpixels, exponent) for exponent in TREES)
+
     @property
     def side(self) -> int:
         return max(self.shape)
@@ -59,7 +90,13 @@ class View:
 
     @property
     def nbytes(self) -> int:
-        return self.rgb.nbytes + self.lab.nbytes + self.gradient.nbytes + self.superpixels.nbytes
+        """Bytes held at most: what is made when it is asked for is counted from the start."""
+        pixels = self.rgb.nbytes + self.lab.nbytes + self.gradient.nbytes + self.superpixels.labels.nbytes
+        return pixels + self.superpixels.nbytes + 16 * len(TREES) * len(self.superpixels.area)
+
+
+Judge = Callable[[View, Sequence[np.ndarray], np.ndarray], np.ndarray]
+"""From a view, masks on it, bool (h, w), and their traits (see traits.py) to the IoU to expect of each, 0..1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +106,7 @@ class WorkingImage:
     image:   uint8 (H, W, 3) RGB, the original, by reference.
     pyramid: uint8 images, each about half of the next, the last one `image` itself.
     view:    the whole of the image at the working size.
+    judge:   whom to ask which masks to believe.
     recent:  what the last few prompts came to, so that a further click need not go through the earlier ones again. Like
              a PAM, it takes one thread at a time.
     """
@@ -76,15 +114,17 @@ class WorkingImage:
     image: np.ndarray
     pyramid: tuple[np.ndarray, ...]
     view: View
+    judge: Judge = judge
     recent: LRUCache[Hashable, Any] = field(default_factory=lambda: LRUCache(RECENT), repr=False)
 
     @property
     def nbytes(self) -> int:
         """Bytes held at most, the original image and what is kept of recent prompts included."""
-        return sum(level.nbytes for level in self.pyramid) + (1 + RECENT) * self.view.nbytes
+        recent = RECENT * (self.view.nbytes + OFFERED * self.view.gradient.size)
+        return sum(level.nbytes for level in self.pyramid) + self.view.nbytes + recent
 
 
-def prepare(image: np.ndarray) -> WorkingImage:
+def prepare(image: np.ndarray, judge: Judge = judge) -> WorkingImage:
     """Make `image`, uint8 (H, W, 3) RGB, ready for prompts. Raises ImageError for anything else."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(f"the image is {image.dtype} {image.shape}, expected uint8 (H, W, 3) with H and W at least 1")
@@ -95,7 +135,7 @@ def prepare(image: np.ndarray) -> WorkingImage:
         levels.insert(0, cv2.resize(levels[0], half, interpolation=cv2.INTER_AREA))
     height, width = image.shape[:2]
     pyramid = tuple(levels)
-    return WorkingImage(image, pyramid, look(pyramid, (0, 0, width, height)))
+    return WorkingImage(image, pyramid, look(pyramid, (0, 0, width, height)), judge)
 
 
 def look(pyramid: tuple[np.ndarray, ...], window: tuple[int, int, int, int]) -> View:
