@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.errors import CheckpointError
+from model.region import FIELDS
 
 LANGUAGE_KEYS = (
     "attention_dropout",
@@ -64,6 +65,11 @@ class PAMConfig:
     language:  arguments of `transformers.Qwen2Config`.
     proposals: whether masks are proposed by classical means in front of SAM 2's decoder (see model/proposals/),
                for a decoder too small to find them alone.
+    close_up:  side in pixels at which the surroundings of a mask are looked at once more for its words (see
+               model/close_up.py), a multiple of 32; 0 where they are not, as in the published models.
+    unknown:   the category that says that the model has no word for a thing; its score is low, "" if there is none.
+    calibration: per field a slope and an offset that turn the mean log-probability of an answer into the chance that
+               it is right (see Speaker); fitted on held-out regions, absent where that was not done.
     label_temperature: by which a closed vocabulary's log-likelihoods are divided (see model/vocabulary.py); fitted on
                held-out regions, 1 where that was not done.
     """
@@ -73,9 +79,17 @@ class PAMConfig:
     perceiver: PerceiverConfig = field(default_factory=PerceiverConfig)
     language: dict[str, Any] = field(default_factory=dict)
     proposals: bool = False
+    close_up: int = 0
+    unknown: str = ""
+    calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
     label_temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.close_up, bool) or self.close_up not in range(0, 4097, 32):
+            raise ValueError(f"close_up is {self.close_up}: it must be a multiple of 32 up to 4096")
+        for name, (slope, offset) in self.calibration.items():
+            if name not in FIELDS or not (0 < slope < math.inf and math.isfinite(offset)):
+                raise ValueError(f"calibration of {name!r} is {(slope, offset)}: give a positive slope, an offset")
         if not 0 < self.label_temperature < math.inf:
             raise ValueError(f"label_temperature is {self.label_temperature}: it must be a positive number")
 
@@ -93,12 +107,14 @@ class PAMConfig:
             data = dict(data["model"])
             sam = dict(data["sam"])
             _check_trust(sam, data["language"])
+            calibration = {name: (float(a), float(b)) for name, (a, b) in data.get("calibration", {}).items()}
             return cls(
                 **{
                     **data,
                     "sam": SamConfig(**{**sam, "overrides": tuple(sam["overrides"])}),
                     "perceiver": PerceiverConfig(**data["perceiver"]),
                     "language": dict(data["language"]),
+                    "calibration": calibration,
                 }
             )
         except (KeyError, TypeError, ValueError) as error:

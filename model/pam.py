@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import fields, language
+from model import close_up, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
@@ -76,7 +76,8 @@ class PAM(nn.Module):
 
     @property
     def _speaker(self) -> Speaker:
-        return Speaker(self.writer, self.tokenizer, self.config.label_temperature)
+        config = self.config
+        return Speaker(self.writer, self.tokenizer, config.label_temperature, config.calibration, config.unknown)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image: uint8 (H, W, 3) RGB. Raises ImageError for anything else."""
@@ -136,7 +137,7 @@ class PAM(nn.Module):
     @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
         """Weigh which of a list of labels a region is; see model/vocabulary.py. Raises LabelError."""
-        return self._speaker.rank(self.read(self.visual_tokens(segmentation.output)), labels, language)
+        return self._speaker.rank(self.read(self._visual_tokens([segmentation])), labels, language)
 
     @torch.inference_mode()
     def ask(
@@ -146,7 +147,7 @@ class PAM(nn.Module):
         decoding: DecodingOptions = GREEDY,
     ) -> list[Utterance]:
         """Answer questions about a region in one batch; each holds one `<image>` (see model/fields.py)."""
-        prefix = self.read(self.visual_tokens(segmentation.output))
+        prefix = self.read(self._visual_tokens([segmentation]))
         return self.writer.write(prefix, [self._speaker.question_ids(questions)], decoding)[0]
 
     @torch.inference_mode()
@@ -157,7 +158,7 @@ class PAM(nn.Module):
         decoding: DecodingOptions = GREEDY,
     ) -> Iterator[Piece]:
         """What `ask` answers, as it is written: pieces of text with the number of the question they belong to."""
-        prefix = self.read(self.visual_tokens(segmentation.output))
+        prefix = self.read(self._visual_tokens([segmentation]))
         yield from self.writer.stream(prefix, self._speaker.question_ids(questions), decoding)
 
     def perceive(
@@ -222,7 +223,8 @@ class PAM(nn.Module):
 
             working = [proposals.prepare(image) for image in images]
         return [
-            EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i]) for i, image in enumerate(images)
+            EncodedImage(*image.shape[:2], features.row(i), working[i], image=image if self.config.close_up else None)
+            for i, image in enumerate(images)
         ]
 
     @torch.inference_mode()
@@ -262,6 +264,7 @@ class PAM(nn.Module):
             candidates=tuple(proposed) or decoded_candidates(output, image.height, image.width),
             object_score=float(output.object_score[0, 0].float().sigmoid()),
             output=output,
+            image=image.image,
         )
 
     def _propose(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None) -> list[Candidate]:
@@ -281,6 +284,8 @@ class PAM(nn.Module):
         return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
 
     def _visual_tokens(self, segmentations: Sequence[Segmentation]) -> Tensor:
+        if self.config.close_up:
+            return close_up.visual_tokens(self, segmentations)
         outputs = [s.output for s in segmentations]
         return self.arrange(
             *self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
