@@ -41,6 +41,9 @@ STAGES: dict[str, Callable[[PAM], nn.Module]] = {
     "words": WordStage,
 }
 
+RATES = {"masks": 1.0, "close-ups": 1.0, "words": 0.5}
+"""Share of the usual learning rate: what close-ups have taught is not to be lost again."""
+
 SAM_OVERRIDES = (
     f"model.image_size={IMAGE}",
     "model.image_encoder.trunk.embed_dim=24",
@@ -115,6 +118,8 @@ def main(
     claim(work, {"seed": seed, **steps, "images": images, "objects": objects, "begin": str(begin)})
     pam = beginning(begin, work, seed)
     save(pam, work / "untrained", {})
+    if begin:
+        pam.load_state_dict(load(begin).state_dict())
     pam.to(device)
     history: dict[str, list[dict]] = {}
     seconds = 0.0
@@ -130,6 +135,7 @@ def main(
             partial(batches, SceneBatches(series), workers=workers),
             steps[name],
             work / f"{name}.pt",
+            RATES[name],
         )
         seconds += spent
     about = {
@@ -158,15 +164,12 @@ def given(begin: Path | None, seed: int, steps: dict[str, int], images: int, obj
 
 
 def beginning(begin: Path | None, work: Path, seed: int) -> PAM:
-    """A nano with fresh weights and a tokenizer of its own, or with those of another nano."""
-    torch.manual_seed(seed)
+    """A nano with fresh weights, and a tokenizer of its own or that of another nano."""
     if begin:
-        other = load(begin)
-        pam = PAM(nano_config(len(other.tokenizer)), other.tokenizer)
-        pam.load_state_dict(other.state_dict())
-        return pam
-    train_tokenizer(seed, scenes=1500, vocabulary=VOCABULARY).save(str(work / TOKENIZER))
-    tokenizer = load_tokenizer(work / TOKENIZER)
+        tokenizer = load(begin).tokenizer
+    else:
+        train_tokenizer(seed, scenes=1500, vocabulary=VOCABULARY).save(str(work / TOKENIZER))
+        tokenizer = load_tokenizer(work / TOKENIZER)
     torch.manual_seed(seed)
     return PAM(nano_config(len(tokenizer)), tokenizer)
 
