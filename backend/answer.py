@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backend import masks
+from backend import closed_list, masks
 from backend.labeling_config import LabelingConfig, WordField
 from model.region import FIELDS, Region
 
@@ -85,9 +85,9 @@ def _label(config: LabelingConfig, category: str, pointed_with: str | None) -> s
     Pointing with the only label of a tool is no choice, so there the model is asked first.
     """
     labels = config.output.labels
+    if (chosen := closed_list.annotators_choice(config, pointed_with)) is not None:
+        return chosen
     mine = pointed_with if pointed_with in labels else None
-    if mine is not None and any(mine in tool.labels and len(tool.labels) > 1 for tool in config.prompts):
-        return mine
     word = config.words.get("category")
     if word is None or word.name != config.output.name:
         word = WordField(config.output.name, "label", tuple((each,) for each in labels), labels)
@@ -109,8 +109,11 @@ def _said(word: WordField, text: str) -> str | list[str] | None:
 def _option(word: WordField, text: str) -> tuple[str, ...] | None:
     """The option of a closed list that `text` names: by its letters, else by its words, else in singular or plural.
 
-    None where no option is named, and where more than one is: a wrong word is worse than none.
+    A label that was chosen from the list (see closed_list.py) always names one. Free text may name none, or more than
+    one, and then is None: a wrong word is worse than none.
     """
+    if (chosen := closed_list.labels(word).get(text)) is not None:
+        return chosen
     readings: tuple[Callable[[str], str], ...] = (str.strip, str.casefold, _plain, _singular)
     for reading in readings:
         names = [{reading(shown), reading(option[-1])} for option, shown in zip(word.options, word.shown, strict=True)]

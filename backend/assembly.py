@@ -13,7 +13,8 @@ from backend.engine import Engine
 from backend.ledger import Ledger
 from backend.settings import Settings
 from backend.suggest import Suggester
-from model import PAM
+from model import PAM, WordOptions
+from model.language import DecodingOptions
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     """
     ledger = Ledger(settings.data_dir / "ledger.sqlite")
     engine = Engine(
-        load or (lambda: model.load(settings.model, device=settings.device, threads=settings.threads)),
+        load
+        or (lambda: model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)),
         name="pam-nano" if settings.model == "nano" else settings.model,
         timeout=settings.predict_timeout,
+        options=word_options(settings),
     )
     images = EncodedImages(
         lambda content: pictures.decode(content, settings.max_image_pixels), engine.encode, settings.cache_bytes
@@ -43,3 +46,11 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     suggester = Suggester(settings, engine, images, ledger, Connections(settings, ledger))
     engine.start()
     return Backend(settings, ledger, engine, suggester)
+
+
+def word_options(settings: Settings) -> WordOptions:
+    """How the settings want regions to be described."""
+    decoding = DecodingOptions(
+        max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, top_p=settings.top_p
+    )
+    return WordOptions(settings.language, settings.caption, decoding)

@@ -27,9 +27,26 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the backend listens on.")
     port: int = Field(9090, ge=1, le=65535, description="Port the backend listens on.")
     data_dir: Path = Field(Path("data"), description="Folder of the ledger; created when missing.")
-    model: str = Field("nano", description="`nano`, or the folder of a checkpoint in PAM Studio's format.")
+    model: str = Field(
+        "nano",
+        description="`nano`, the folder of a checkpoint, or a Hugging Face id such as `Perceive-Anything/PAM-3B`.",
+    )
     device: str = Field("cpu", description="Where the model runs: `cpu`, `cuda`, `cuda:1`, `mps`.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="What the model computes in: `auto`, `float32`, `bfloat16`, `float16`. `auto` is `float32` on a "
+        "CPU and for `nano`, else `bfloat16`.",
+    )
     threads: int = Field(1, ge=1, description="CPU threads of the model. More can be slower on a busy machine.")
+    language: Literal["en", "zh"] = Field("en", description="Of the words: `en` or `zh`. Nano speaks English only.")
+    caption: Literal["brief", "detailed"] = Field("brief", description="Style of captions: `brief` or `detailed`.")
+    max_new_tokens: int = Field(256, ge=1, le=4096, description="Longest answer, in tokens.")
+    temperature: float = Field(
+        0.0, ge=0, le=10, description="Of the words: 0 always says the likeliest, more is more varied."
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="With a temperature: drawn from the likeliest words that have this probability."
+    )
     label_studio_url: str | None = Field(
         None,
         validation_alias=_as_the_field_knows_it("LABEL_STUDIO_URL"),

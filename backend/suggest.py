@@ -15,6 +15,7 @@ from cachetools import TTLCache
 
 from backend import labeling_config, masks, metrics, pictures
 from backend.answer import answer, new_region_id
+from backend.closed_list import choices
 from backend.connections import Connections
 from backend.encoded_images import EncodedImages, Picture
 from backend.engine import Engine, ModelNotReady
@@ -98,7 +99,7 @@ class Suggester:
                 code="image_changed",
             )
         left = self._settings.predict_timeout - (time.monotonic() - began)
-        region = self._engine.perceive(picture.encoded, prompt.prompt, left)
+        region = self._engine.perceive(picture.encoded, prompt.prompt, left, choices(config, prompt.label))
         region_id = new_region_id()
         results = answer(region, config, region_id, prompt.label, self._settings.polygon_tolerance)
         seconds = time.monotonic() - began

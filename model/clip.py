@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from model import sam as sam2
 from model import video
 from model.errors import ImageError, TrackError
+from model.language import GREEDY, DecodingOptions, Question, Utterance, prompt_ids
 from model.pam import PAM
 from model.perceiver import FULL, QUARTER
 from model.prompt import Prompt
@@ -58,6 +59,16 @@ def perceive_clip(pam: PAM, frames: Collection[np.ndarray], prompt: Prompt) -> C
         if index in chosen:
             rows.append(frame_tokens(pam, output, first=index == 0)[0])
     return Clip(tuple(masks), tuple(scores), tuple(present), chosen, torch.cat(rows))
+
+
+@torch.inference_mode()
+def ask_clip(
+    pam: PAM, clip: Clip, questions: Sequence[Question | str], decoding: DecodingOptions = GREEDY
+) -> list[Utterance]:
+    """Answer questions about a clip in one batch: `fields.video_question`, or those about a region."""
+    asked = [Question(question) if isinstance(question, str) else question for question in questions]
+    ids = [prompt_ids(pam.tokenizer, question)[1] for question in asked]
+    return pam.writer.write(pam.read(clip.visual[None]), [ids], decoding)[0]
 
 
 def choose_frames(count: int) -> tuple[int, ...]:

@@ -96,7 +96,7 @@ def video_question(language: str = "en", previous: str = "") -> str:
     """
     if language not in LANGUAGES:
         raise QuestionError(f"PAM knows no language {language!r}: choose one of {', '.join(LANGUAGES)}")
-    history = _CONTROL.sub("", previous).strip() or NO_HISTORY[language]
+    history = _plain(previous) or NO_HISTORY[language]
     return VIDEO_QUESTIONS[f"video_cap_{LANGUAGES[language]}"].replace("{history}", history)
 
 
@@ -120,6 +120,15 @@ def check_spoken(text: str, what: str) -> None:
         raise QuestionError(f"{what} holds the control token {found.group()!r}: take it out")
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise QuestionError(f"{what} holds characters that are no text (NUL or half a surrogate pair): take them out")
+
+
+def _plain(text: str) -> str:
+    """What `check_spoken` would let through of a text."""
+    text = "".join(letter for letter in text if letter != "\0" and not "\ud800" <= letter <= "\udfff")
+    # What is left when a token is taken out may be another one.
+    while _CONTROL.search(text):
+        text = _CONTROL.sub("", text)
+    return text.strip()
 
 
 def chat(question: str) -> str:

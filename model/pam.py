@@ -27,8 +27,9 @@ from model.vocabulary import Ranking
 if TYPE_CHECKING:
     from model.proposals import WorkingImage
 
-IMAGES_PER_PASS, PROMPTS_PER_PASS, REGIONS_PER_PASS = 8, 32, 8
-"""Images in one encoder batch, prompts in one decoder batch, regions that are read and written about at once."""
+IMAGES_PER_PASS, PROMPTS_PER_PASS, REGIONS_PER_PASS, QUESTIONS_PER_PASS = 8, 32, 8, 16
+"""Images in one encoder batch, prompts in one decoder batch, regions that are read and written about at once, and
+questions about a region that are answered at once."""
 
 LOGIT_BOUND = 32.0
 """Mask logits that are fed back are clamped to this, as sam2's image predictor clamps what it returns for refining."""
@@ -148,7 +149,12 @@ class PAM(nn.Module):
     ) -> list[Utterance]:
         """Answer questions about a region in one batch; each holds one `<image>` (see model/fields.py)."""
         prefix = self.read(self._visual_tokens([segmentation]))
-        return self.writer.write(prefix, [self._speaker.question_ids(questions)], decoding)[0]
+        ids = self._speaker.question_ids(questions)
+        return [
+            utterance
+            for some in _chunks(ids, QUESTIONS_PER_PASS)
+            for utterance in self.writer.write(prefix, [some], decoding)[0]
+        ]
 
     @torch.inference_mode()
     def stream(

@@ -124,9 +124,15 @@ def normalise(image: np.ndarray) -> Tensor:
 
 def encode(sam: Any, pixels: Tensor) -> SamFeatures:
     """Run the image encoder on float (B, 3, S, S) as `preprocess` gives it."""
+    coarse, fine = backbone(sam, pixels)
+    return SamFeatures(coarse + sam.no_mem_embed.view(1, -1, 1, 1), fine)
+
+
+def backbone(sam: Any, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The image encoder alone: features as in SamFeatures, before it is known whether memory joins them."""
     fine0, fine1, coarse = sam.forward_image(pixels)["backbone_fpn"][:3]
     # The neck adds levels up in float32, whatever the dtype of the weights.
-    return SamFeatures(coarse.to(pixels.dtype) + sam.no_mem_embed.view(1, -1, 1, 1), (fine0, fine1))
+    return coarse.to(pixels.dtype), (fine0, fine1)
 
 
 def prompt_tensors(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerBase
 
 from model import fields, vocabulary
-from model.explanation import begin_explanation, split_explanation
+from model.explanation import begin_explanation, join_explanation, split_explanation
 from model.language import GREEDY, DecodingOptions, Prefix, PrefixScorer, Question, Utterance, Writer, prompt_ids
 from model.region import FIELDS, Words
 from model.vocabulary import Ranking
@@ -94,7 +94,7 @@ class Speaker:
         return [
             Words(
                 category=ranking.best,
-                explanation=explanation.text,
+                explanation=split_explanation(join_explanation(ranking.best, explanation.text), ranking.best)[1],
                 caption=caption.text,
                 log_probabilities={
                     "category": math.log(ranking.score),

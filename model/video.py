@@ -43,9 +43,7 @@ class Memory:
 
 def encode_frame(sam: Any, pixels: Tensor) -> FrameFeatures:
     """Run the image encoder on one frame, float (1, 3, S, S) as `sam.preprocess` gives it."""
-    fine0, fine1, coarse = sam.forward_image(pixels)["backbone_fpn"][:3]
-    # The neck adds levels up in float32, whatever the dtype of the weights.
-    return FrameFeatures(coarse.to(pixels.dtype), (fine0, fine1))
+    return FrameFeatures(*sam2.backbone(sam, pixels))
 
 
 def without_memory(sam: Any, frame: FrameFeatures) -> SamFeatures:

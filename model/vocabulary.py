@@ -23,6 +23,9 @@ UNSCORED_SHARE = 0.01
 BATCH_TOKENS = 1024
 """Tokens, padding included, that the scorer gets at once: with Qwen2's vocabulary their logits take 600 MB."""
 
+_FIRST_BATCH = 256
+"""Tokens of the first batch, which often is enough; each further one is twice as large, up to BATCH_TOKENS."""
+
 _END = "<|im_end|>"
 _TINY = 1e-300
 
@@ -187,6 +190,7 @@ class _Search:
         self._left = self._mass + _TINY
         self._likelihoods = np.full(len(vocabulary.labels), -np.inf)
         self._open = np.ones(len(vocabulary.labels), bool)
+        self._budget = _FIRST_BATCH
 
     def run(self) -> tuple[np.ndarray, int]:
         """Log-likelihood of each label, float64 (N,), and how many of them were scored."""
@@ -233,7 +237,8 @@ class _Search:
         order = np.lexsort((words.length, -bounds))
         order = order[self._open[order]]
         rows = np.bincount(words.owner, minlength=len(self._open))[order].cumsum()
-        fits = rows * np.maximum.accumulate(words.length[order]) <= BATCH_TOKENS
+        fits = rows * np.maximum.accumulate(words.length[order]) <= self._budget
+        self._budget = min(2 * self._budget, BATCH_TOKENS)
         chosen = np.zeros(len(self._open), bool)
         chosen[order[: max(1, int(fits.sum()))]] = True
         return chosen[words.owner]

@@ -15,7 +15,7 @@ from model.checkpoints.loading import parameters_on_meta
 from model.checkpoints.official import EMBEDDING, HEAD
 from model.config import PAMConfig
 
-ENCODER_BYTES, LIBRARY_BYTES = 3 << 30, 1 << 30
+ENCODER_BYTES, LIBRARY_BYTES = 1 << 30, 1 << 30
 """What SAM 2.1 large takes beside its weights for 1024 x 1024 pixels in float32, as measured, rounded up."""
 
 
@@ -50,8 +50,9 @@ def configuration(size: str, proposals: bool | None = None) -> PAMConfig:
     return replace(configurations[size], proposals=bool(proposals))
 
 
-def outline(config: PAMConfig) -> PAM:
+def outline(config: PAMConfig, seed: int = 0) -> PAM:
     """A PAM of these sizes whose weights take no memory yet. Its tokenizer is nano's, whose ids every size has."""
+    torch.manual_seed(seed)  # some buffers are drawn as they are made
     with parameters_on_meta():
         return PAM(config, load_tokenizer(NANO / TOKENIZER), version=f"random-{config.name}")
 

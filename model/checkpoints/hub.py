@@ -84,5 +84,5 @@ def _download(repository: str, names: list[str]) -> Path:
         ) from error
     except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"the download of {repository} broke off, and goes on from there when tried again: {error}"
+            f"the download of {repository} broke off; try again, complete files are kept: {error}"
         ) from error

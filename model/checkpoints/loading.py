@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoints import native, official
-from model.checkpoints.fingerprint import Fingerprint
+from model.checkpoints.hashing import Fingerprint
 from model.checkpoints.reading import Checkpoint, read
 from model.checkpoints.tensors import windows
 from model.errors import CheckpointError
@@ -150,7 +150,7 @@ def fill(pam: PAM, checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> P
         pam.to(device)
     except (RuntimeError, MemoryError) as error:
         raise CheckpointError(f"device {device!r} cannot hold {pam.config.name} in {dtype}: {error}") from error
-    pam.version = f"pam-{pam.config.name}-{fingerprint.hex()[:8]}"
+    pam.version = checkpoint.version(fingerprint.hex())
     return pam.eval().requires_grad_(False)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoints.files import CONFIG, TOKENIZER, WEIGHTS
-from model.checkpoints.fingerprint import Fingerprint
+from model.checkpoints.hashing import Fingerprint
 from model.config import PAMConfig
 from model.errors import CheckpointError
 

@@ -44,6 +44,10 @@ class Checkpoint:
         """Bytes of its weights, as they are stored."""
         return sum(entry.nbytes for entry in self.tensors.values())
 
+    def version(self, fingerprint: str) -> str:
+        """The model's name, with the beginning of the hash of its weights."""
+        return f"pam-{self.config.name}-{fingerprint[:8]}"
+
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer. Raises CheckpointError."""
         if (self.folder / TOKENIZER).is_file():

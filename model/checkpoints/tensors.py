@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.errors import CheckpointError
 
-WINDOW = 256 << 20
+WINDOW = 128 << 20
 """Bytes of a file that are mapped into memory at once; a larger tensor is a window of its own."""
 
 DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16}

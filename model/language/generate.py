@@ -126,18 +126,21 @@ class Writer:
         longest = max(len(ids) for row in questions for ids in row)
         padded = [[[*ids, *[self.end] * (longest - len(ids))] for ids in row] for row in questions]
         slots = -(-(longest + options.max_new_tokens) // _SLOTS) * _SLOTS
-        tails, hidden = self.transformer.start(prefix, torch.tensor(padded, device=device), lengths, slots)
-        last = (lengths - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
-        logits = self.transformer.logits(hidden.gather(2, last)[:, :, 0])
-        step = self._stepper.begin(prefix, tails)
+        rows, hidden = self.transformer.start(prefix, torch.tensor(padded, device=device), lengths, slots)
+        logits = self.transformer.logits(hidden)
+        step = self._stepper.begin(rows)
         choose = _chooser(options, self.end, device)
-        ended = torch.zeros_like(lengths, dtype=torch.bool)
         look_every = 1 if device.type == "cpu" else _LOOK_EVERY
+        going, unseen = set(range(lengths.numel())), []
         for number in range(1, options.max_new_tokens + 1):
             chosen, log_probabilities = choose(logits.float(), number)
             yield chosen, log_probabilities
-            ended |= chosen == self.end
-            if number == options.max_new_tokens or number % look_every == 0 and bool(ended.all()):
+            unseen.append(chosen.flatten())
+            if number % look_every == 0:
+                for tokens in torch.stack(unseen).tolist():
+                    going -= {row for row, token in enumerate(tokens) if token == self.end}
+                unseen.clear()
+            if not going or number == options.max_new_tokens:
                 return
             logits = step(chosen)
 
@@ -154,11 +157,12 @@ def _chooser(
 ) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
     """What picks the next token of each row: logits float32 (B, F, V) and the number of the step to ids and scores."""
     generator = torch.Generator(device).manual_seed(options.seed) if options.temperature > 0 else None
+    end_of_all = torch.tensor(end, device=device)
 
     def choose(logits: Tensor, number: int) -> tuple[Tensor, Tensor]:
         log_probabilities = logits.log_softmax(-1)
         if number <= options.min_new_tokens:
-            logits = logits.index_fill(-1, torch.tensor(end, device=device), -torch.inf)
+            logits = logits.index_fill(-1, end_of_all, -torch.inf)
         if generator is None:
             chosen = logits.argmax(-1)
         else:

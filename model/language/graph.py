@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.language.transformer import Prefix, Tails, Transformer
+from model.language.transformer import Rows, Transformer
 
 log = logging.getLogger(__name__)
 
@@ -24,25 +24,25 @@ class Stepper:
         self._transformer = transformer
         self._graphs: OrderedDict[tuple[torch.Size, ...], _Graph | None] = OrderedDict()
 
-    def begin(self, prefix: Prefix, tails: Tails) -> Callable[[Tensor], Tensor]:
+    def begin(self, rows: Rows) -> Callable[[Tensor], Tensor]:
         """What adds one token, int64 (B, F), to each row, and returns the logits of the next one, float (B, F, V).
 
         The logits of a graph are good until the next call, and the callable until the next `begin`. A graph that
         cannot be captured, for want of memory or support, is done without, which the log says once.
         """
-        graph = self._graph(prefix, tails) if prefix.keys.device.type == "cuda" else None
+        graph = self._graph(rows) if rows.keys.device.type == "cuda" else None
         if graph is not None:
-            graph.load(prefix, tails)
+            graph.load(rows)
             return graph
-        return lambda tokens: self._transformer.logits(self._transformer.step(prefix, tails, tokens))
+        return lambda tokens: self._transformer.logits(self._transformer.step(rows, tokens))
 
-    def _graph(self, prefix: Prefix, tails: Tails) -> _Graph | None:
-        shapes = prefix.keys.shape, tails.keys.shape
+    def _graph(self, rows: Rows) -> _Graph | None:
+        shapes = rows.keys.shape, rows.used.shape
         if shapes not in self._graphs:
             while len(self._graphs) >= _GRAPHS_KEPT:
                 self._graphs.popitem(last=False)
             try:
-                self._graphs[shapes] = _Graph(self._transformer, prefix, tails)
+                self._graphs[shapes] = _Graph(self._transformer, rows)
             except RuntimeError as error:  # torch's errors of CUDA, out of memory too, are all of this kind
                 log.warning("decoding without a CUDA graph: %s", error)
                 self._graphs[shapes] = None
@@ -51,25 +51,21 @@ class Stepper:
 
 
 class StaticStep:
-    """A step whose tensors stay where they are, so that prompts of one shape, one after the other, run through it.
+    """A step whose tensors stay where they are, so that rows of one shape, one after the other, run through it.
 
     Owns the memory that it reads and writes. Works on any device; on CUDA, `_Graph` captures it.
     """
 
-    def __init__(self, transformer: Transformer, prefix: Prefix, tails: Tails):
+    def __init__(self, transformer: Transformer, rows: Rows):
         self._transformer = transformer
         self._tables = transformer.tables  # a graph reads them where they are now, even after they have grown
-        self._prefix = Prefix(*(torch.empty_like(t) for t in (prefix.keys, prefix.values, prefix.hidden)))
-        self._tails = Tails(*(torch.empty_like(t) for t in (tails.keys, tails.values, tails.used)))
-        self._tokens = torch.zeros_like(tails.used)
+        self._rows = Rows(*(torch.empty_like(tensor) for tensor in _tensors(rows)))
+        self._tokens = torch.zeros_like(rows.used)
 
-    def load(self, prefix: Prefix, tails: Tails) -> None:
-        """Take over the prompts that are to be continued."""
-        self._prefix.keys.copy_(prefix.keys)
-        self._prefix.values.copy_(prefix.values)
-        self._tails.keys.copy_(tails.keys)
-        self._tails.values.copy_(tails.values)
-        self._tails.used.copy_(tails.used)
+    def load(self, rows: Rows) -> None:
+        """Take over the rows that are to be continued."""
+        for mine, given in zip(_tensors(self._rows), _tensors(rows), strict=True):
+            mine.copy_(given)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Tokens, int64 (B, F), to the logits of the next ones, float (B, F, V)."""
@@ -77,20 +73,20 @@ class StaticStep:
         return self._run()
 
     def _run(self) -> Tensor:
-        return self._transformer.logits(self._transformer.step(self._prefix, self._tails, self._tokens))
+        return self._transformer.logits(self._transformer.step(self._rows, self._tokens))
 
 
 class _Graph(StaticStep):
     """A step that was captured, and is replayed."""
 
-    def __init__(self, transformer: Transformer, prefix: Prefix, tails: Tails):
-        super().__init__(transformer, prefix, tails)
+    def __init__(self, transformer: Transformer, rows: Rows):
+        super().__init__(transformer, rows)
         # The libraries' workspaces must be there before the capture: hence some steps on a stream of their own.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):
-                self.load(prefix, tails)
+                self.load(rows)
                 super()._run()
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
@@ -100,3 +96,7 @@ class _Graph(StaticStep):
     def _run(self) -> Tensor:
         self._graph.replay()
         return self._logits
+
+
+def _tensors(rows: Rows) -> tuple[Tensor, ...]:
+    return rows.keys, rows.values, rows.slots, rows.begins, rows.used

@@ -1,13 +1,13 @@
 """Qwen2, run the way that PAM asks it: a long visual prefix once, then many short rows that share it.
 
-Nearly all of a prompt is region tokens, the same for every question about the region. So a prefix is prefilled and
-kept once for each region, and the rows (questions while they are answered, or labels while they are weighed) attend to
-it together, in one matrix product, and each to its own tail (as in Hydragen, arXiv 2402.05099). Nothing of the prefix
-is copied for a row, and every tensor has one shape from the first token to the last, so that a CUDA graph can replay
-a step.
+Nearly all of a prompt is region tokens, the same for every question about the region. So a prefix is prefilled once
+for each region, and the rows (questions while they are answered, or labels while they are weighed) attend to it
+together, in one matrix product (as in Hydragen, arXiv 2402.05099), and each to its own tail behind it. Nothing of the
+prefix is repeated for a row, and every tensor has one shape from the first token to the last, so that a CUDA graph can
+replay a step.
 
-Shapes: B regions, F rows for each, T tokens, S slots of a tail, P tokens of a prefix, KV key/value heads, G query heads
-to each of them, D the width of a head.
+Shapes: B regions, F rows for each, T tokens, S slots of a tail, P tokens of a prefix, L = P + F*S places, KV key/value
+heads, G query heads to each of them, D the width of a head.
 """
 
 from __future__ import annotations
@@ -48,16 +48,25 @@ class Prefix:
 
 
 @dataclass(frozen=True, eq=False)
-class Tails:
-    """What F rows of each of B prompts hold after their prefix; `Transformer.step` writes to it.
+class Rows:
+    """F rows that go on from each of B prompts; `Transformer.step` writes to it.
 
-    keys, values: float (layers, B, KV, F, S, D).
-    used:         int64 (B, F), how many of the S slots hold a token.
+    keys, values: float (layers, B, KV, L, D): the prefix, then S slots for the tail of each row.
+    slots:        int64 (F, L), which slot of the row a place is: -1 for the prefix, S for what belongs to other rows.
+    begins:       int64 (F,), the place of each row's first slot.
+    used:         int64 (B, F), how many of its slots hold a token.
     """
 
     keys: Tensor
     values: Tensor
+    slots: Tensor
+    begins: Tensor
     used: Tensor
+
+    @property
+    def prefix_length(self) -> Tensor:
+        """Tokens of the prefix, P, as a tensor without dimensions."""
+        return self.begins[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +83,7 @@ class _Layer:
 
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Layer, queries (B, F, T, KV*G, D), keys and values (B, F, T, KV, D) to attended values (B, F, T, KV*G*D)."""
+"""Layer, queries (N, KV*G, D), keys and values (N, KV, D) of N tokens to attended values (N, KV*G*D)."""
 
 
 class Transformer:
@@ -130,48 +139,39 @@ class Transformer:
         keys, values = self._empty(batch, length)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys[i], values[i] = k[:, 0].transpose(1, 2), v[:, 0].transpose(1, 2)
+            q, keys[i], values[i] = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (q, k, v))
+            causal = q.shape[2] == length  # the last tokens alone see everything
             attended = F.scaled_dot_product_attention(
-                q[:, 0].transpose(1, 2), keys[i], values[i], is_causal=True, enable_gqa=self._heads != self._kv
+                q, keys[i], values[i], is_causal=causal, enable_gqa=self._heads != self._kv
             )
-            return attended.transpose(1, 2).flatten(2)[:, None]
+            return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 
-        positions = torch.arange(length, device=embeds.device).expand(batch, 1, -1)
-        hidden = self._run(embeds[:, None], positions, attend)
-        return Prefix(keys, values, hidden[:, 0, -1].clone())
+        positions = torch.arange(length, device=embeds.device).repeat(batch)
+        last = torch.arange(1, batch + 1, device=embeds.device) * length - 1
+        return Prefix(keys, values, self._run(embeds.flatten(0, 1), positions, attend, last))
 
     def extend(self, prefix: Prefix, ids: Sequence[int]) -> Prefix:
         """The prefix with the same tokens added to each of its prompts."""
         tokens = torch.tensor(ids, device=prefix.keys.device).expand(len(prefix.hidden), 1, -1)
-        tails, hidden = self.start(prefix, tokens, torch.full_like(tokens[:, :, 0], len(ids)), len(ids))
-        return Prefix(
-            torch.cat([prefix.keys, tails.keys[:, :, :, 0]], dim=3),
-            torch.cat([prefix.values, tails.values[:, :, :, 0]], dim=3),
-            hidden[:, 0, -1].clone(),
-        )
+        rows, hidden = self.start(prefix, tokens, torch.full_like(tokens[:, :, 0], len(ids)), len(ids))
+        return Prefix(rows.keys, rows.values, hidden[:, 0])
 
-    def start(self, prefix: Prefix, tokens: Tensor, lengths: Tensor, slots: int) -> tuple[Tails, Tensor]:
+    def start(self, prefix: Prefix, tokens: Tensor, lengths: Tensor, slots: int) -> tuple[Rows, Tensor]:
         """Begin F rows after each prompt of a prefix.
 
         tokens:  int64 (B, F, T), padded at the right with any id.
-        lengths: int64 (B, F), how many of them count.
+        lengths: int64 (B, F), how many of them count; at least one.
         slots:   S, room for these tokens and all that will follow; at least T.
 
-        Returns the tails, and final states, float (B, F, T, hidden); those of padding mean nothing.
+        Returns the rows, and the final state of each one's last token, float (B, F, hidden).
         """
-        batch, rows, length = tokens.shape
-        self._reserve(prefix.length + slots)
-        keys, values = self._empty(batch, rows, slots)
-        at = torch.arange(length, device=tokens.device).expand(batch, rows, -1)
-        hidden = self._run(self.embed(tokens), prefix.length + at, self._shared(prefix, keys, values, at))
-        return Tails(keys, values, lengths.clone()), hidden
+        rows, at = self._begin(prefix, tokens, lengths, slots)
+        return rows, self._go_on(rows, tokens, at, lengths - 1)
 
-    def step(self, prefix: Prefix, tails: Tails, tokens: Tensor) -> Tensor:
+    def step(self, rows: Rows, tokens: Tensor) -> Tensor:
         """Add one token, int64 (B, F), to each row; returns final states, float (B, F, hidden)."""
-        at = tails.used[:, :, None]
-        attend = self._shared(prefix, tails.keys, tails.values, at)
-        hidden = self._run(self.embed(tokens)[:, :, None], prefix.length + at, attend)
-        tails.used.add_(1)
+        hidden = self._go_on(rows, tokens[:, :, None], rows.used[:, :, None])
+        rows.used.add_(1)
         return hidden[:, :, 0]
 
     def score(self, prefix: Prefix, continuations: Sequence[Sequence[int]]) -> Tensor:
@@ -191,56 +191,85 @@ class Transformer:
             given = torch.tensor([[*t[:-1], *[0] * (length + 1 - len(t))] for t in tails], device=device)
             asked = torch.tensor([[*t[1:], *[-100] * (length + 1 - len(t))] for t in tails], device=device)
             used = torch.tensor([[len(t) - 1 for t in tails]], device=device)
-            _, hidden = self.start(prefix, given[None], used, length)
-            logits = self.logits(hidden[0]).float().flatten(0, 1)
+            rows, at = self._begin(prefix, given[None], used, length)
+            logits = self.logits(self._go_on(rows, given[None], at)[0]).float().flatten(0, 1)
             loss = F.cross_entropy(logits, asked.flatten(), ignore_index=-100, reduction="none")
             scores[torch.tensor(chunk, device=device)] -= loss.view(len(chunk), length).sum(1)
         return scores
 
-    def _run(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """All layers over embeddings (B, F, T, hidden) at absolute positions (B, F, T); final states, same shape."""
-        cos, sin = self._rotation(positions)
+    def _begin(self, prefix: Prefix, tokens: Tensor, lengths: Tensor, slots: int) -> tuple[Rows, Tensor]:
+        """Rows with room but nothing in it, and the slots of the tokens, int64 (B, F, T); see `start`."""
+        batch, count, length = tokens.shape
+        self._reserve(prefix.length + slots)
+        keys, values = self._empty(batch, prefix.length + count * slots)
+        keys[..., : prefix.length, :], values[..., : prefix.length, :] = prefix.keys, prefix.values
+        begins = torch.arange(count, device=tokens.device) * slots + prefix.length
+        slot = torch.arange(keys.shape[3], device=tokens.device) - begins[:, None]
+        slot = slot.masked_fill((slot < 0) | (slot >= slots), slots)
+        slot[:, : prefix.length] = -1
+        at = torch.arange(length, device=tokens.device).expand(batch, count, -1)
+        return Rows(keys, values, slot, begins, lengths.clone()), at
+
+    def _go_on(self, rows: Rows, tokens: Tensor, at: Tensor, last: Tensor | None = None) -> Tensor:
+        """Write tokens, int64 (B, F, T), into slots `at` of their rows.
+
+        Returns final states, float (B, F, T, hidden), or (B, F, hidden) of the tokens whose numbers `last` (B, F) has.
+        """
+        batch, count, length = at.shape
+        group = self._heads // self._kv
+        masks = {at.numel(): self._mask(rows, at)}
+        kept = None
+        if last is not None:
+            kept = (torch.arange(batch * count, device=at.device) * length + last.flatten()).contiguous()
+            masks[len(kept)] = self._mask(rows, last[:, :, None])
+        place = (rows.begins[:, None] + at).view(batch, 1, -1, 1).expand(-1, self._kv, -1, self._width)
+
+        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys = rows.keys[i].scatter_(2, place, k.view(batch, -1, self._kv, self._width).transpose(1, 2))
+            values = rows.values[i].scatter_(2, place, v.view(batch, -1, self._kv, self._width).transpose(1, 2))
+            asked, mask = len(q), masks[len(q)]
+            q = q.view(batch, -1, self._kv, group, self._width).transpose(1, 2).reshape(len(mask), -1, self._width)
+            scores = torch.baddbmm(mask, q, keys.flatten(0, 1).transpose(1, 2), alpha=self._scale)
+            attended = scores.softmax(-1, dtype=torch.float32).to(q.dtype).bmm(values.flatten(0, 1))
+            return attended.view(batch, self._kv, -1, group * self._width).transpose(1, 2).reshape(asked, -1)
+
+        hidden = self._run(self.embed(tokens.flatten()), rows.prefix_length + at.flatten(), attend, kept)
+        return hidden.view(*(at.shape if last is None else last.shape), -1)
+
+    def _mask(self, rows: Rows, at: Tensor) -> Tensor:
+        """What tokens in slots `at` (B, F, T) add to their scores, float (B*KV, F*T*G, L): nothing, or minus infinity.
+
+        They see the prefix and their own row up to themselves. Padding stands behind a row's tokens, so they do not see
+        it.
+        """
+        seen_by = torch.zeros(*at.shape, rows.slots.shape[1], dtype=rows.keys.dtype, device=at.device)
+        seen_by.masked_fill_(rows.slots[:, None] > at[..., None], -torch.inf)
+        one = seen_by.view(len(at), 1, -1, 1, seen_by.shape[-1])
+        return one.expand(-1, self._kv, -1, self._heads // self._kv, -1).flatten(2, 3).flatten(0, 1)
+
+    def _run(self, x: Tensor, positions: Tensor, attend: Attend, kept: Tensor | None = None) -> Tensor:
+        """All layers over embeddings (N, hidden) of tokens at absolute positions (N,).
+
+        Returns final states, (N, hidden), or those of the tokens with the numbers `kept`: the last layer has no other
+        use for the rest than their keys and values.
+        """
+        # Rotary position embedding, arXiv 2104.09864.
+        cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
         shape = x.shape[-1:]
         for i, layer in enumerate(self._layers):
             qkv = F.linear(F.rms_norm(x, shape, layer.attention_norm, self._eps), layer.qkv, layer.qkv_bias)
-            qk, v = qkv.unflatten(-1, (-1, self._width)).split((self._heads + self._kv, self._kv), dim=-2)
+            qk, v = qkv.view(len(x), -1, self._width).split((self._heads + self._kv, self._kv), dim=1)
             qk = torch.addcmul(qk * cos, qk.roll(self._width // 2, -1), sin)
-            q, k = qk.split((self._heads, self._kv), dim=-2)
-            x = x + F.linear(attend(i, q, k, v), layer.output)
+            q, k = qk.split((self._heads, self._kv), dim=1)
+            if kept is not None and i == len(self._layers) - 1:
+                x, q = x[kept], q[kept]
+            x = torch.addmm(x, attend(i, q, k, v), layer.output.t())
             gate, up = F.linear(F.rms_norm(x, shape, layer.mlp_norm, self._eps), layer.gate_up).chunk(2, dim=-1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
+            x = torch.addmm(x, F.silu(gate).mul_(up), layer.down.t())
         return F.rms_norm(x, shape, self._norm, self._eps)
 
-    def _shared(self, prefix: Prefix, keys: Tensor, values: Tensor, at: Tensor) -> Attend:
-        """Attention of rows to their shared prefix and to their own tails, whose slots `at` (B, F, T) are written."""
-        batch, rows, length = at.shape
-        seen = torch.arange(keys.shape[-2], device=at.device) <= at[..., None]
-        unseen = ~seen[
-            :, None, :, :, None
-        ]  # (B, 1, F, T, 1, S): padding lies behind a row's tokens, so it is never seen
-        slot = at[:, None, :, :, None].expand(-1, self._kv, -1, -1, self._width)
-
-        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            tail_keys = keys[i].scatter_(3, slot, k.permute(0, 3, 1, 2, 4))
-            tail_values = values[i].scatter_(3, slot, v.permute(0, 3, 1, 2, 4))
-            q = (q * self._scale).unflatten(3, (self._kv, -1)).permute(0, 3, 1, 2, 4, 5)
-            to_prefix = q.flatten(2, 4) @ prefix.keys[i].transpose(-1, -2)
-            to_tail = q.flatten(3, 4) @ tail_keys.transpose(-1, -2)
-            to_tail = to_tail.unflatten(3, (length, -1)).masked_fill(unseen, -torch.inf).flatten(3, 4)
-            scores = torch.cat([to_prefix.unflatten(2, (rows, -1)), to_tail], dim=-1)
-            weights = scores.softmax(-1, dtype=torch.float32).to(q.dtype)
-            on_prefix, on_tail = weights.split((prefix.length, keys.shape[-2]), dim=-1)
-            attended = (on_prefix.flatten(2, 3) @ prefix.values[i]).unflatten(2, (rows, -1)) + on_tail @ tail_values
-            return attended.unflatten(3, (length, -1)).permute(0, 2, 3, 1, 4, 5).flatten(3)
-
-        return attend
-
-    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines, float (B, F, T, 1, D), of rotary position embedding (arXiv 2104.09864)."""
-        return self._cos[positions][..., None, :], self._sin[positions][..., None, :]
-
     def _reserve(self, positions: int) -> None:
-        """Make the tables of `_rotation` long enough for that many positions."""
+        """Make the tables of cosines and sines long enough for that many positions."""
         if positions <= len(self._cos):
             return
         length = 1 << (positions - 1).bit_length()

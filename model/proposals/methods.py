@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix, csgraph, diags, find
 from scipy.sparse.linalg import spsolve
 from skimage.segmentation import watershed
 
-from model.proposals.seeds import Seeds, depths
+from model.proposals.seeds import Seeds, depths, surroundings
 from model.proposals.superpixels import Superpixels
 from model.proposals.working import View
 
@@ -37,7 +37,12 @@ def pool(view: View, seeds: Seeds, guesses: Iterable[np.ndarray]) -> list[tuple[
     found += [("merging", mask) for mask in grow(sp, core, minimax_distance(sp, core))]
     found += [("walker", walk(sp, core, far)), ("watershed", flooding(view, core, far))]
     found += [("grabcut", grabcut(view, seeds, guess)) for guess in guesses]
-    return [(name, solid(attached(mask & ~seeds.negative, core))) for name, mask in found]
+    refined: dict[bytes, np.ndarray] = {}  # methods often agree to the pixel
+    for _, mask in found:
+        key = np.packbits(mask).tobytes()
+        if key not in refined:
+            refined[key] = solid(attached(mask & ~seeds.negative, core))
+    return [(name, refined[np.packbits(mask).tobytes()]) for name, mask in found]
 
 
 def background(view: View, seeds: Seeds, reach: np.ndarray) -> np.ndarray:
@@ -53,18 +58,25 @@ def background(view: View, seeds: Seeds, reach: np.ndarray) -> np.ndarray:
 
 def attached(mask: np.ndarray, core: np.ndarray) -> np.ndarray:
     """`core` and the 4-connected parts of `mask` that touch it."""
-    labels = cv2.connectedComponents((mask | core).astype(np.uint8), connectivity=4)[1]
+    both = mask | core
+    near = surroundings(both, 0)
+    labels = cv2.connectedComponents(both[near].view(np.uint8), connectivity=4)[1]
     keep = np.zeros(labels.max() + 1, bool)
-    keep[labels[core]] = True
+    keep[labels[core[near]]] = True
     keep[0] = False
-    return keep[labels]
+    kept = np.zeros_like(both)
+    kept[near] = keep[labels]
+    return kept
 
 
 def solid(mask: np.ndarray) -> np.ndarray:
     """`mask` with its holes filled."""
-    filled = np.pad(mask.astype(np.uint8), 1)
+    near = surroundings(mask, 0)
+    filled = np.pad(mask[near].astype(np.uint8), 1)
     cv2.floodFill(filled, None, (0, 0), 2)
-    return filled[1:-1, 1:-1] != 2
+    whole = np.zeros_like(mask)
+    whole[near] = filled[1:-1, 1:-1] != 2
+    return whole
 
 
 def flood(view: View, core: np.ndarray) -> Iterator[np.ndarray]:

@@ -48,6 +48,12 @@ def depths(mask: np.ndarray) -> np.ndarray:
     return cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
 
 
+def surroundings(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns that hold all of `mask`, bool (h, w), and `margin` pixels around it, as far as there are any."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    return slice(max(0, y - margin), y + h + margin), slice(max(0, x - margin), x + w + margin)
+
+
 def click_pixels(prompt: Prompt, positive: bool, height: int, width: int) -> np.ndarray:
     """int (k, 2): x and y of the pixels clicked in an image of that size; a click on the far edge counts inwards."""
     xy = np.array([(p.x, p.y) for p in prompt.points if p.positive == positive], np.float64).reshape(-1, 2)

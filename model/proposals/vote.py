@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from model.proposals.seeds import Seeds, depths
+from model.proposals.seeds import Seeds, depths, surroundings
 from model.proposals.working import View
 
 PLAIN_DIFFERENCE = 10.0
@@ -51,7 +51,9 @@ def medoid(pool: Sequence[tuple[str, np.ndarray]], merits: np.ndarray) -> int:
 def rank(view: View, seeds: Seeds, pool: Sequence[tuple[str, np.ndarray]]) -> list[tuple[np.ndarray, float]]:
     """Masks that differ from each other and the IoU to expect of them, 0..1, best first."""
     masks = [mask for _, mask in pool]
-    merits = np.array([merit(view, seeds, mask) for mask in masks])
+    # The pool holds equal masks as one and the same array.
+    worth = {id(mask): merit(view, seeds, mask) for mask in {id(m): m for m in masks}.values()}
+    merits = np.array([worth[id(mask)] for mask in masks])
     score = consensus(pool, merits) * merits
     alike = _agreement(masks) >= SAME
     chosen: list[int] = []
@@ -86,20 +88,24 @@ def appearance(view: View, mask: np.ndarray) -> float:
 
 def contrast(view: View, mask: np.ndarray) -> float:
     """0..1: strength of the picture's edges under the outline of `mask`, set against what is usual in it."""
-    thick = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
-    under = view.gradient[thick.astype(bool) & ~mask]
+    near = surroundings(mask, 1)
+    on = mask[near]
+    thick = cv2.dilate(on.astype(np.uint8), np.ones((3, 3), np.uint8))
+    under = view.gradient[near][thick.astype(bool) & ~on]
     return float((under / (under + view.usual)).mean()) if under.size else 0.0
 
 
 def separation(view: View, mask: np.ndarray) -> float:
     """0..1: how much the colours just inside the outline of `mask` differ from those just outside."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-    m = mask.astype(np.uint8)
+    near = surroundings(mask, 4)
+    m = mask[near].astype(np.uint8)
     around = cv2.dilate(m, kernel) - m
     rind = m - cv2.erode(m, kernel, borderValue=1)
     if not around.any() or not rind.any():
         return 0.0
-    difference = np.subtract(cv2.mean(view.lab, around)[:3], cv2.mean(view.lab, rind)[:3])
+    lab = view.lab[near]
+    difference = np.subtract(cv2.mean(lab, around)[:3], cv2.mean(lab, rind)[:3])
     distance = float(np.linalg.norm(difference))
     return distance / (distance + PLAIN_DIFFERENCE)
 

@@ -20,6 +20,7 @@ from model.config import PAMConfig, PerceiverConfig, SamConfig
 from model.pam import PAM
 from model.region import FIELDS
 from model.training import reliability
+from model.training.calibration import collect, fit_temperature
 from model.training.closeness import CloseUpStage
 from model.training.curves import draw_curves
 from model.training.data import SceneBatches, Series, batches
@@ -180,6 +181,9 @@ def finish(pam: PAM, about: dict[str, Any], work: Path, scenes: int) -> None:
     save(pam, trained, about)
     console.rule("scores")
     pam.config = replace(pam.config, calibration=calibrated(load(trained), CALIBRATED_ON, scenes))
+    listed = collect(load(trained), CALIBRATED_ON, scenes)
+    temperature = fit_temperature(listed.log_likelihoods, listed.truth)
+    pam.config = replace(pam.config, label_temperature=round(temperature, 3))
     save(pam, trained, about)
     console.rule("held-out scenes")
     trials = attempt(load(trained), MEASURED_ON, scenes)

@@ -107,10 +107,62 @@ def test_the_configs_that_come_along(
     (prediction,) = client.post("/predict", json=request).json["results"]
     types = {result["type"] for result in prediction["result"]}
     assert mask_type in types
-    # A category that the closed list does not hold is left for the annotator, never invented.
-    assert types - {mask_type} <= word_types and "textarea" in types
+    assert types - {mask_type} == word_types
     assert len({result["id"] for result in prediction["result"]}) == 1
     assert LabelInterface(xml).validate_prediction(prediction)
+
+
+CLOSED = {
+    "choices": '<Choices name="category" toName="image" perRegion="true"><Choice value="A hat" alias="h"/>'
+    '<Choice value="Small_Coin" alias="c"/></Choices>',
+    "taxonomy": '<Taxonomy name="category" toName="image" perRegion="true"><Choice value="Thing"><Choice value="cup"/>'
+    '<Choice value="coin"/></Choice><Choice value="Place"><Choice value="cup"/></Choice></Taxonomy>',
+    "brushlabels": "",
+}
+
+
+@pytest.mark.parametrize("kind", CLOSED)
+def test_a_closed_list_is_always_answered(
+    client: FlaskClient, backend: Backend, photos: Photos, coins: bytes, kind: str
+):
+    """The category is one of the list, in the tag's own form, and the ledger has it with its probability."""
+    request = capture("predict_1_click")
+    closed = request["label_config"].replace('<TextArea name="category"', '<TextArea name="remarks"')
+    region = '<BrushLabels name="region" toName="image" smart="false">'
+    assert region in closed
+    if kind == "brushlabels":
+        closed = closed.replace(region, region + '<Label value="Cup" alias="u"/>')
+    request["label_config"] = closed.replace("</View>", CLOSED[kind] + "</View>", 1)
+    photos.files[upload_of(request)] = coins
+    (prediction,) = client.post("/predict", json=request).json["results"]
+    assert LabelInterface(request["label_config"]).validate_prediction(prediction)
+    (value,) = (r["value"][kind] for r in prediction["result"] if kind in r["value"])
+    assert (
+        value[0]
+        in {
+            "choices": ["h", "c"],
+            "taxonomy": [["Thing", "cup"], ["Thing", "coin"], ["Place", "cup"]],
+            "brushlabels": ["u", "Object"],
+        }[kind]
+    )
+    suggestion = backend.ledger.suggestion(prediction["result"][0]["id"])
+    assert suggestion is not None
+    assert suggestion.category in ("A hat", "Small_Coin", "Thing cup", "Place cup", "coin", "Cup", "Object")
+    assert 0 < suggestion.word_scores["category"] <= 1
+    assert suggestion.explanation
+
+
+def test_a_list_that_is_too_long_is_told(client: FlaskClient, photos: Photos, coins: bytes):
+    """More labels than are weighed: an error that says so, not a click that hangs."""
+    request = capture("predict_1_click")
+    options = "".join(f'<Choice value="{i}"/>' for i in range(20_001))
+    request["label_config"] = request["label_config"].replace('name="category"', 'name="remarks"').replace(
+        "</View>", f'<Choices name="category" toName="image" perRegion="true">{options}</Choices></View>', 1
+    )  # fmt: skip
+    photos.files[upload_of(request)] = coins
+    response = client.post("/predict", json=request)
+    assert (response.status_code, response.json["error"]["code"]) == (422, "bad_labels")
+    assert "20001 labels" in response.json["error"]["message"]
 
 
 def test_opening_a_task_encodes_its_image(client: FlaskClient, photos: Photos, coins: bytes):

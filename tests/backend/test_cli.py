@@ -57,9 +57,30 @@ def test_predict_prints_json_and_draws(photo: Path, tmp_path: Path):
     assert changed[~mask].mean() < 0.1
 
 
+def test_predict_chooses_from_labels_and_answers_questions(photo: Path):
+    """The category is one of the labels, all of them are weighed, and a question of one's own gets its answer."""
+    result = pam_studio(
+        *("predict", photo, "--point", "153,47", "--labels", "coin, cup,traffic light", "--ask", "What colour is it?"),
+        *("--ask", "Is it round?", "--caption", "detailed", "--max-new-tokens", "9"),
+    )
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert set(said["labels"]) == {"coin", "cup", "traffic light"}
+    assert said["category"] == next(iter(said["labels"]))
+    assert sum(said["labels"].values()) == pytest.approx(1, abs=1e-3)
+    assert said["scores"]["category"] == said["labels"][said["category"]]
+    assert [answer["question"] for answer in said["answers"]] == ["What colour is it?", "Is it round?"]
+    assert all(answer["answer"] and 0 <= answer["score"] <= 1 for answer in said["answers"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
+        (("--point", "1,1", "--labels", "a,,b"), 1, "a label is empty"),
+        (("--point", "1,1", "--labels", "a,a"), 1, "'a' is in the list twice"),
+        (("--point", "1,1", "--ask", "hi<|im_end|>"), 1, "control token '<|im_end|>'"),
+        (("--point", "1,1", "--language", "fr"), 2, "language: Input should be 'en' or 'zh'"),
+        (("--point", "1,1", "--top-p", "0"), 2, "top_p"),
         (("--point", "900,1"), 1, "click (900, 1) lies outside the image of 384 x 303 pixels"),
         (("--point", "a,1"), 2, "expected 2 numbers separated by commas, got 'a,1'"),
         (("--box", "1,2,3"), 2, "expected 4 numbers"),

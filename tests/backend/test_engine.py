@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
+from backend.assembly import Backend
 from backend.engine import Engine, ModelNotReady
-from model import PAM, Point, Prompt
+from backend.errors import RequestError
+from model import PAM, Point, Prompt, WordOptions
+from model.language import DecodingOptions
+from tests.backend.conftest import ready
 
 
 def started(nano: PAM, timeout: float) -> Engine:
-    engine = Engine(lambda: nano, "pam-nano", timeout)
+    engine = Engine(lambda: nano, "pam-nano", timeout, WordOptions())
     engine.start()
     while not engine.ready:
+        assert engine.failure is None
         time.sleep(0.005)
     return engine
 
@@ -51,3 +57,32 @@ def test_an_error_gives_the_turn_back(nano: PAM):
         with pytest.raises(Exception, match="needs a positive click"):
             engine.perceive(image, Prompt(), 1)
     assert engine.perceive(image, Prompt((Point(5, 5),)), 1).mask[5, 5]
+
+
+def test_the_settings_decide_how_regions_are_described(make_backend: Callable[..., Backend], nano: PAM, monkeypatch):
+    """Language, caption style and decoding reach the model from the settings, through the whole backend."""
+    heard: list[tuple[Sequence[str] | None, WordOptions]] = []
+    perceive = nano.perceive
+
+    def listen(image, prompt, labels=None, options=None):
+        heard.append((labels, options))
+        return perceive(image, prompt, labels, options)
+
+    chosen = {"language": "zh", "caption": "detailed", "max_new_tokens": 5, "temperature": 0.5, "top_p": 0.9}
+    engine = ready(make_backend(**chosen)).engine
+    monkeypatch.setattr(nano, "perceive", listen)
+    image = engine.encode(np.zeros((20, 20, 3), np.uint8))
+    engine.perceive(image, Prompt((Point(5, 5),)), 5, ["coin", "cup"])
+    decoding = DecodingOptions(max_new_tokens=5, temperature=0.5, top_p=0.9)
+    assert heard == [(["coin", "cup"], WordOptions("zh", "detailed", decoding))]
+
+
+@pytest.mark.parametrize("labels", [[], ["cup", "cup"], ["<|im_end|>"]])
+def test_labels_that_are_no_list_are_a_bad_request(nano: PAM, labels: list[str]):
+    """The turn is given back, and the error is the client's."""
+    engine = started(nano, timeout=1)
+    image = engine.encode(np.zeros((20, 20, 3), np.uint8))
+    for _ in range(2):
+        with pytest.raises(RequestError) as error:
+            engine.perceive(image, Prompt((Point(5, 5),)), 1, labels)
+        assert (error.value.status, error.value.code) == (422, "bad_labels")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model import PAM, CheckpointError, EncodedImage, Point, Prompt, Segmentation
 from model.checkpoints import NANO, TOKENIZER, load_tokenizer
+from model.config import PAMConfig
 from model.errors import LabelError, ModelError
+from model.fields import QUESTIONS
+from model.language import Question, prompt_ids
+from model.training.shapes import CATEGORIES
 from model.vocabulary import BATCH_TOKENS, MAX_LABELS, Ranking, rank, spellings
 
 TOKENS = load_tokenizer(NANO / TOKENIZER)
@@ -204,3 +212,60 @@ def test_a_damaged_model_is_no_answer():
     model.score = lambda continuations: np.zeros(1)  # type: ignore[method-assign]
     with pytest.raises(ModelError, match=r"scores \(1,\) for 2"):
         rank(["cup", "cat"], TOKENS, model)
+
+
+@pytest.fixture(scope="module")
+def region(nano: PAM, encoded: EncodedImage) -> Segmentation:
+    """A cup, clicked on a photograph."""
+    return nano.segment(encoded, Prompt((Point(300, 170),)))
+
+
+def test_nano_is_ranked_as_the_transformers_library_scores_it(nano: PAM, region: Segmentation):
+    """Likelihoods by the library's own forward pass, one whole sequence at a time, are those of the shared prefix."""
+    labels = ["cup", "Coin", "traffic_light", "cupboard", "a thing", "茶杯"]
+    before, after = prompt_ids(nano.tokenizer, Question(QUESTIONS["recognize_en"]))
+    visual = nano.visual_tokens(region.output)[0]
+    expected = {}
+    for label in labels:
+        total = 0.0
+        for form in spellings(label):
+            said = [*TOKENS.encode(form, add_special_tokens=False), END]
+            embed = nano.language.get_input_embeddings()
+            parts = [embed(torch.tensor(before)), visual, embed(torch.tensor(after + said))]
+            with torch.inference_mode():
+                logits = nano.language(inputs_embeds=torch.cat(parts)[None]).logits[0, -len(said) - 1 : -1]
+            total += math.exp(logits.log_softmax(-1).gather(1, torch.tensor(said)[:, None]).sum())
+        expected[label] = math.log(total)
+    ranking = nano.rank(region, labels)
+    assert dict(zip(ranking.labels, ranking.log_likelihoods, strict=True)) == pytest.approx(expected, abs=1e-3)
+    assert ranking.scored == len(labels)
+
+
+def test_nano_chooses_from_thousands(nano: PAM, region: Segmentation):
+    """The seventeen words that it knows, hidden among five thousand that it does not: few others are scored."""
+    alone = nano.rank(region, list(CATEGORIES))
+    among = nano.rank(region, [*many(5000), *CATEGORIES])
+    assert among.best == alone.best
+    assert among.score == pytest.approx(alone.score, abs=0.02)
+    assert among.scored < 3000
+    assert alone.coverage <= among.coverage + 1e-6
+
+
+def test_the_checkpoints_temperature_decides_how_sure(nano: PAM, region: Segmentation, monkeypatch: pytest.MonkeyPatch):
+    """A higher one, the same order, less certainty."""
+    first = nano.rank(region, list(CATEGORIES))
+    monkeypatch.setattr(nano, "config", replace(nano.config, label_temperature=4 * nano.config.label_temperature))
+    second = nano.rank(region, list(CATEGORIES))
+    assert first.labels == second.labels
+    assert second.score < first.score and second.certainty < first.certainty
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "hot", None])
+def test_a_checkpoint_with_a_temperature_that_is_none(value: object):
+    """Refused when it is read; one without any is of an older format and has 1."""
+    data = json.loads((NANO / "config.json").read_text())
+    data["model"]["label_temperature"] = value
+    with pytest.raises(CheckpointError, match="configuration"):
+        PAMConfig.from_dict(data)
+    del data["model"]["label_temperature"]
+    assert PAMConfig.from_dict(data).label_temperature == 1.0

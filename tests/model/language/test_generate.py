@@ -113,11 +113,16 @@ def test_draws_follow_the_distribution(language: Qwen2ForCausalLM, writer: Write
         prefix = writer.transformer.prefill(begin)
         embeds = torch.cat([begin[0], language.get_input_embeddings()(torch.tensor([9]))])[None]
         expected = (language(inputs_embeds=embeds).logits[0, -1] / 0.7).softmax(-1)
-        draw = DecodingOptions(1, temperature=0.7, seed=1)
-        drawn = [row[0] for row in spoken(writer, prefix, [[[9]] * 4000], draw)[0]]
-        assert drawn == [row[0] for row in spoken(writer, prefix, [[[9]] * 4000], draw)[0]]
-        other = DecodingOptions(1, temperature=0.7, seed=2)
-        assert drawn != [row[0] for row in spoken(writer, prefix, [[[9]] * 4000], other)[0]]
+        many = Prefix(
+            *(t.expand(-1, 500, -1, -1, -1) for t in (prefix.keys, prefix.values)), prefix.hidden.expand(500, -1)
+        )
+
+        def draws(seed: int) -> list[int]:
+            options = DecodingOptions(1, temperature=0.7, seed=seed)
+            return [ids[0] for row in spoken(writer, many, [[[9]] * 8] * 500, options) for ids in row]
+
+        drawn = draws(1)
+        assert drawn == draws(1) and drawn != draws(2)
     for token, count in Counter(drawn).most_common(5):
         p = float(expected[token])
         assert abs(count / 4000 - p) < 5 * math.sqrt(p * (1 - p) / 4000)

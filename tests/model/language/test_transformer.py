@@ -63,12 +63,12 @@ def test_rows_of_any_length_share_their_prefix(language: Qwen2ForCausalLM, data:
         padded = torch.tensor([[[*t, *[299] * (longest - len(t))] for t in row] for row in tails])
         lengths = torch.tensor([[len(t) for t in row] for row in tails])
         state, hidden = transformer.start(prefix, padded, lengths, longest + len(more))
-        steps = [transformer.logits(transformer.step(prefix, state, torch.tensor(tokens))) for tokens in more]
+        steps = [transformer.logits(transformer.step(state, torch.tensor(tokens))) for tokens in more]
         for b in range(batch):
             for f in range(rows):
                 added = [tokens[b][f] for tokens in more]
-                expected = reference(language, begin[b], [*tails[b][f], *added])[1:]
-                ours = [*transformer.logits(hidden[b, f, : len(tails[b][f])]), *(step[b, f] for step in steps)]
+                expected = reference(language, begin[b], [*tails[b][f], *added])[len(tails[b][f]) :]
+                ours = [transformer.logits(hidden[b, f]), *(step[b, f] for step in steps)]
                 torch.testing.assert_close(torch.stack(ours), expected, atol=LIMIT, rtol=0)
 
 
@@ -97,24 +97,24 @@ def test_a_static_step_serves_one_prompt_after_the_other(language: Qwen2ForCausa
 
     lengths = torch.tensor([[4, 2, 1], [3, 4, 4]])
     prefix, ids = prompt(0)
-    static = StaticStep(transformer, prefix, transformer.start(prefix, ids, lengths, 8)[0])
+    static = StaticStep(transformer, transformer.start(prefix, ids, lengths, 8)[0])
     for seed in (1, 2):
         prefix, ids = prompt(seed)
-        static.load(prefix, transformer.start(prefix, ids, lengths, 8)[0])
+        static.load(transformer.start(prefix, ids, lengths, 8)[0])
         tails = transformer.start(prefix, ids, lengths, 8)[0]
         for token in (3, 44):
             tokens = torch.full((2, 3), token)
-            expected = transformer.logits(transformer.step(prefix, tails, tokens))
+            expected = transformer.logits(transformer.step(tails, tokens))
             torch.testing.assert_close(static(tokens), expected, atol=0, rtol=0)
 
 
 @torch.inference_mode()
-def test_the_prefix_is_kept_once(language: Qwen2ForCausalLM):
-    """Rows add their own slots and nothing of the prefix: eight questions must not take eight times the memory."""
+def test_the_prefix_is_not_repeated_for_rows(language: Qwen2ForCausalLM):
+    """Rows add their own slots and no more: eight questions must not take eight times the memory."""
     transformer = Transformer(language)
     prefix = transformer.prefill(beginnings(language, 1, 400))
-    tails, _ = transformer.start(prefix, torch.ones(1, 8, 3, dtype=torch.long), torch.full((1, 8), 3), 10)
-    assert tails.keys.numel() * 400 == prefix.keys.numel() * 8 * 10
+    rows, _ = transformer.start(prefix, torch.ones(1, 8, 3, dtype=torch.long), torch.full((1, 8), 3), 10)
+    assert rows.keys.shape[3] == 400 + 8 * 10
 
 
 def test_weights_are_held_once_and_follow_the_model(make_language: MakeLanguage):
@@ -164,13 +164,16 @@ def test_adapters_are_not_passed_over(make_language: MakeLanguage):
 
 
 def test_half_precision(make_language: MakeLanguage):
-    """bfloat16 weights are run in bfloat16, and stray no further from float32 than Hugging Face's do."""
-    language, half = make_language(), make_language().to(torch.bfloat16)
-    begin = beginnings(language, 1, 30)
-    with torch.inference_mode():
-        expected = reference(language, begin[0], [])[0]
-        ours = Transformer(half)
-        logits = ours.logits(ours.prefill(begin.to(torch.bfloat16)).hidden[0])
-        assert logits.dtype == torch.bfloat16
-        theirs = reference(half, begin[0].to(torch.bfloat16), [])[0]
-    assert (logits.float() - expected).abs().mean() <= 1.5 * (theirs.float() - expected).abs().mean()
+    """bfloat16 weights are run in bfloat16, and stray on the mean no further from float32 than Hugging Face's do."""
+    ours, theirs = [], []
+    for seed in range(8):
+        language, half = make_language(seed=seed), make_language(seed=seed).to(torch.bfloat16)
+        begin = beginnings(language, 1, 30, seed)
+        with torch.inference_mode():
+            expected = reference(language, begin[0], [])[0]
+            transformer = Transformer(half)
+            logits = transformer.logits(transformer.prefill(begin.to(torch.bfloat16)).hidden[0])
+            assert logits.dtype == torch.bfloat16
+            ours.append((logits - expected).abs().mean())
+            theirs.append((reference(half, begin[0].to(torch.bfloat16), [])[0] - expected).abs().mean())
+    assert sum(ours) <= 1.25 * sum(theirs)

@@ -26,7 +26,9 @@ from model.pam import PAM
 from model.prompt import Box, Point, Prompt
 
 DEFAULT = Path(__file__).parents[2] / "data" / "parity"
-CHOSEN = Path(os.environ.get("PAM_PARITY_DIR", DEFAULT))
+CHOSEN = Path(os.environ.get("PAM_PARITY_DIR") or DEFAULT)
+if not (CHOSEN / "case.json").is_file():
+    raise FileNotFoundError(f"PAM_PARITY_DIR is {CHOSEN}, which holds no case.json: it is no set of reference numbers")
 PLACEHOLDER_ID = -200
 TINY = {
     "hidden_size": 64,

@@ -26,7 +26,9 @@ def test_an_object_that_is_away(monkeypatch: pytest.MonkeyPatch):
         return memories[-1]
 
     monkeypatch.setattr(video, "remember", remember)
-    pam = REFERENCE.pam(FACTS["tower"], REFERENCE.case["occlusion_object_score_bias"])
+    pam = REFERENCE.pam(
+        FACTS.get("tower", REFERENCE.case["video_tower"]), REFERENCE.case["occlusion_object_score_bias"]
+    )
     clip = perceive_clip(pam, REFERENCE.frames(FACTS["n_frames"]), as_prompt(FACTS))
 
     expected = REFERENCE.arrays("occlusion.npz")

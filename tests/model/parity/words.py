@@ -43,10 +43,9 @@ def fast(pam: PAM, ids: list[int], visual: torch.Tensor, steps: int) -> tuple[li
     tokens = torch.tensor([[after + [0] * len(after), other]])
     lengths = torch.tensor([[len(after), len(other)]])
     tails, hidden = transformer.start(prefix, tokens, lengths, len(other) + steps)
-    last = hidden[:, torch.arange(2), lengths[0] - 1]
-    logits = [transformer.logits(last)]
+    logits = [transformer.logits(hidden)]
     while len(logits) < steps:
-        logits.append(transformer.logits(transformer.step(prefix, tails, logits[-1].argmax(-1))))
+        logits.append(transformer.logits(transformer.step(tails, logits[-1].argmax(-1))))
     asked = torch.stack([both[0, 0] for both in logits])
     return asked.argmax(-1).tolist(), asked
 
