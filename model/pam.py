@@ -77,8 +77,8 @@ class PAM(nn.Module):
 
     @property
     def _speaker(self) -> Speaker:
-        config = self.config
-        return Speaker(self.writer, self.tokenizer, config.label_temperature, config.calibration, config.unknown)
+        own = self.config
+        return Speaker(self.writer, self.tokenizer, own.label_temperature, own.calibration, own.unknown)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image: uint8 (H, W, 3) RGB. Raises ImageError for anything else."""
@@ -228,8 +228,9 @@ class PAM(nn.Module):
             from model import proposals  # larger models do without it, and without what it imports
 
             working = [proposals.prepare(image) for image in images]
+        keep = bool(self.config.close_up)
         return [
-            EncodedImage(*image.shape[:2], features.row(i), working[i], image=image if self.config.close_up else None)
+            EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i], image if keep else None)
             for i, image in enumerate(images)
         ]
 

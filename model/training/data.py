@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,7 +78,7 @@ class SceneBatch:
 
     def to(self, device: torch.device) -> SceneBatch:
         """The same batch on another device."""
-        moved = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {k: value.to(device) for k, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved)
 
 
@@ -126,7 +127,7 @@ class SceneBatches(Dataset[SceneBatch]):
         guess = prompts.rough_mask(scene.image, mask, click, rng)
         points = () if boxed else (click, *(prompts.corrective_click(mask, guess, rng) for _ in range(clicks - 1)))
         prompt = Prompt(points, prompts.jittered_box(mask, rng) if boxed else None)
-        coordinates, labels = prompt_tensors(prompt, *mask.shape, side, torch.device("cpu"), torch.float32)
+        coordinates, labels = prompt_tensors(prompt, len(mask), len(mask), side, torch.device("cpu"), torch.float32)
         cells = (side // 4, side // 4)
         close, close_rough = close_up.cut(scene.image, guess, self.series.close_up)
         x0, y0, x1, y1 = close_up.window(guess)

@@ -27,13 +27,12 @@ HALF = torch.bfloat16
 
 
 def train(
-    stage: nn.Module, batches: Callable[[int], Iterable[SceneBatch]], steps: int, state: Path, rate: float = 1.0
+    stage: nn.Module, batches: Callable[[int], Iterable[SceneBatch]], steps: int, state: Path
 ) -> tuple[list[dict], float]:
     """Train `stage` in place for `steps` steps; afterwards it holds the moving average of its weights.
 
     stage:   takes a batch and the share of the steps done, 0..1, and gives the loss and the figures to show.
     batches: gives the batches from a step on.
-    rate:    by which the learning rate is multiplied.
     state:   where progress is kept; a run that was killed goes on from there and ends the same.
     Returns the history, one row for each SHOW_EVERY steps, and the seconds that all runs together took.
     """
@@ -45,7 +44,7 @@ def train(
         betas=(0.9, 0.98),
         weight_decay=WEIGHT_DECAY,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate * _rate(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     start, history, spent = 0, [], 0.0
     if state.exists():
         saved = torch.load(state, map_location=device, weights_only=True)

@@ -42,9 +42,6 @@ STAGES: dict[str, Callable[[PAM], nn.Module]] = {
     "words": WordStage,
 }
 
-RATES = {"masks": 1.0, "close-ups": 1.0, "words": 0.5}
-"""Share of the usual learning rate: what close-ups have taught is not to be lost again."""
-
 SAM_OVERRIDES = (
     f"model.image_size={IMAGE}",
     "model.image_encoder.trunk.embed_dim=24",
@@ -104,8 +101,8 @@ def main(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides weights, scenes and prompts.")] = 0,
     mask_steps: Annotated[int, typer.Option(help="Steps of stage one, masks; none with --begin.")] = 3500,
-    close_steps: Annotated[int, typer.Option(help="Steps of stage two, close-ups.")] = 1600,
-    word_steps: Annotated[int, typer.Option(help="Steps of stage three, words.")] = 1000,
+    close_steps: Annotated[int, typer.Option(help="Steps of stage two, close-ups.")] = 1800,
+    word_steps: Annotated[int, typer.Option(help="Steps of stage three, words.")] = 1900,
     images: Annotated[int, typer.Option(help="Images a step.")] = 4,
     objects: Annotated[int, typer.Option(help="Objects an image.")] = 5,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
@@ -136,7 +133,6 @@ def main(
             partial(batches, SceneBatches(series), workers=workers),
             steps[name],
             work / f"{name}.pt",
-            RATES[name],
         )
         seconds += spent
     about = {

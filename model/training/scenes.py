@@ -123,7 +123,7 @@ def _place(image: np.ndarray, taken: np.ndarray, category: str, rng: np.random.G
     view = image[y0:y1, x0:x1]
     colour = _contrasting(view, METALS if category == "coin" and rng.random() < 0.9 else COLOURS, rng)
     texture = "rough" if category == "coin" else str(rng.choice(TEXTURES, p=(0.55, 0.15, 0.15, 0.15)))
-    paint = _textured(colour, texture, view.shape[:2], extent, rng) * shade
+    paint = _textured(colour, texture, (y1 - y0, x1 - x0), extent, rng) * shade
     if rng.random() < 0.5:
         shift = np.array([[1, 0, rng.uniform(-6, 6)], [0, 1, rng.uniform(2, 8)]], np.float32)
         shadow = cv2.GaussianBlur(cv2.warpAffine(soft, shift, size), (0, 0), rng.uniform(1.5, 5))

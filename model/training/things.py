@@ -92,7 +92,7 @@ def spoon(s: Sheet) -> np.ndarray:
 def odd(s: Sheet) -> np.ndarray:
     """A blob, an irregular polygon, a piece torn out of something, or two of these stuck together."""
     for _ in range(int(s.rng.choice([1, 1, 2]))):
-        s.rng.choice([_blob, _splinter, _torn])(s)
+        (_blob, _splinter, _torn)[int(s.rng.integers(3))](s)
     tilt = s.rng.uniform(-1, 1, 2)
     light = 1.05 - 0.25 * (s.u * tilt[0] + s.v * tilt[1])
     if s.rng.random() < 0.4:

@@ -91,6 +91,8 @@ class WordStage(nn.Module):
         visual = torch.cat([pam.arrange(*near), newline, pam.arrange(*far), newline], dim=1)
         said, right = self._sentence_loss(visual, batch.facts)
         shown = {name: float(value.detach()) for name, value in said.items()}
+        # A caption says five things in a score of tokens, a category one in two.
+        said["caption"] = 4 * said["caption"]
         return sum(said.values(), 0.5 * (facts + learned)), {**shown, **figures, **right}
 
     def _sentence_loss(self, visual: Tensor, facts: list[Facts]) -> tuple[dict[str, Tensor], dict[str, float]]:
