@@ -97,6 +97,8 @@ class SceneBatches(Dataset[SceneBatch]):
         rng = np.random.default_rng((series.seed, step, 7))
         # One layout of prompts a batch: SAM 2 pads clicks with tokens of their own, which must not become a habit.
         clicks, boxed, rough = int(rng.choice([1, 1, 1, 2, 3])), rng.random() < 0.2, rng.random() < series.rough_share
+        if rough and rng.random() < 0.15:
+            clicks, boxed = 0, False  # a mask alone is a prompt too
         scenes = [draw_scene(series.seed, step * series.images + i) for i in range(series.images)]
         picks = [(scene, int(j)) for scene in scenes for j in self._pick(scene, rng)]
         rows = [self._row(scene, j, clicks, boxed, rng) for scene, j in picks]
@@ -125,7 +127,8 @@ class SceneBatches(Dataset[SceneBatch]):
         mask, side = scene.objects[j].mask, self.series.side
         click = prompts.first_click(mask, rng)
         guess = prompts.rough_mask(scene.image, mask, click, rng)
-        points = () if boxed else (click, *(prompts.corrective_click(mask, guess, rng) for _ in range(clicks - 1)))
+        more = tuple(prompts.corrective_click(mask, guess, rng) for _ in range(clicks - 1))
+        points = (click, *more) if clicks and not boxed else ()
         prompt = Prompt(points, prompts.jittered_box(mask, rng) if boxed else None)
         coordinates, labels = prompt_tensors(prompt, len(mask), len(mask), side, torch.device("cpu"), torch.float32)
         cells = (side // 4, side // 4)
