@@ -111,7 +111,7 @@ def figures(trials: list[Trial]) -> dict[str, Any]:
 def confidence(trials: Iterable[Trial], field: str) -> tuple[np.ndarray, np.ndarray]:
     """Scores of a field, float (N,), and whether the answers are right, bool (N,)."""
     pairs = [(trial.words.scores[field], trial.right(field)) for trial in trials]
-    return np.array([score for score, _ in pairs]), np.array([right for _, right in pairs])
+    return np.array([score for score, _ in pairs], float), np.array([right for _, right in pairs], bool)
 
 
 def calibrated(pam: PAM, seed: int, scenes: int) -> dict[str, tuple[float, float]]:

@@ -29,8 +29,10 @@ def fit(log_probability: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     """Slope and offset of the logistic function of a log-probability, float (N,), that best foretells `right`.
 
     The targets are drawn in a little as Platt has it, so that a perfect answerer does not get infinite numbers. The
-    slope is positive: a calibrated score never turns the order around.
+    slope is positive: a calibrated score never turns the order around. Without evidence, 1 and 0.
     """
+    if not len(right):
+        return 1.0, 0.0
     count = np.array([(~right).sum(), right.sum()], float)
     wanted = np.where(right, (count[1] + 1) / (count[1] + 2), 1 / (count[0] + 2))
 

@@ -33,3 +33,4 @@ def test_one_sided_evidence_gives_finite_numbers(always: bool):
     """A model that is always right, or never, does not break the fit."""
     slope, offset = reliability.fit(np.linspace(-2, -0.1, 50), np.full(50, always))
     assert np.isfinite([slope, offset]).all() and slope > 0
+    assert reliability.fit(np.zeros(0), np.zeros(0, bool)) == (1.0, 0.0)
