@@ -81,7 +81,7 @@ def test_the_command_makes_a_checkpoint_that_has_learned(tmp_path: Path, monkeyp
     history = json.loads((tmp_path / "work" / nano.HISTORY).read_text())
     assert set(history) == {"masks", "close-ups", "words"}
     for stage, figure, share in (
-        ("close-ups", "facts", 0.95),
+        ("close-ups", "facts", 0.98),
         ("words", "caption", 0.9),
         ("words", "explanation", 0.9),
     ):
