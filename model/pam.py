@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import fields, language
+from model import close_up, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
@@ -77,7 +77,8 @@ class PAM(nn.Module):
 
     @property
     def _speaker(self) -> Speaker:
-        return Speaker(self.writer, self.tokenizer, self.config.label_temperature)
+        own = self.config
+        return Speaker(self.writer, self.tokenizer, own.label_temperature, own.calibration, own.unknown)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image: uint8 (H, W, 3) RGB. Raises ImageError for anything else."""
@@ -127,7 +128,7 @@ class PAM(nn.Module):
         """
         said = []
         for some in _chunks(segmentations, REGIONS_PER_PASS):
-            prefix = self.read(self._visual_tokens(some))
+            prefix = self.read(self.visual_tokens(some))
             if labels is None:
                 said += self._speaker.describe(prefix, options)
             else:
@@ -137,7 +138,7 @@ class PAM(nn.Module):
     @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
         """Weigh which of a list of labels a region is; see model/vocabulary.py. Raises LabelError."""
-        return self._speaker.rank(self.read(self.visual_tokens(segmentation.output)), labels, language)
+        return self._speaker.rank(self.read(self.visual_tokens([segmentation])), labels, language)
 
     @torch.inference_mode()
     def ask(
@@ -151,7 +152,7 @@ class PAM(nn.Module):
         questions: words of one's own, or a Question that holds an official one (see model/fields.py).
         Raises QuestionError for one that is empty or holds more than plain words.
         """
-        return self.answer(self.visual_tokens(segmentation.output), questions, decoding)
+        return self.answer(self.visual_tokens([segmentation]), questions, decoding)
 
     @torch.inference_mode()
     def answer(
@@ -178,7 +179,7 @@ class PAM(nn.Module):
         """What `ask` answers, as it is written: pieces of text with the number of the question they belong to."""
         if not questions:
             return
-        prefix = self.read(self.visual_tokens(segmentation.output))
+        prefix = self.read(self.visual_tokens([segmentation]))
         yield from self.writer.stream(prefix, self._speaker.question_ids(questions), decoding)
 
     def perceive(
@@ -218,9 +219,17 @@ class PAM(nn.Module):
         for labels in (None, ("one", "two")):
             self.describe(found, labels, replace(options, decoding=decoding))
 
-    def visual_tokens(self, output: sam2.SamOutput) -> Tensor:
-        """What stands for the image placeholder: image tokens, newline, semantic tokens, newline; (B, V, hidden)."""
-        return self.arrange(*self.perceiver(output.image, output.tokens))
+    def visual_tokens(self, segmentations: Sequence[Segmentation]) -> Tensor:
+        """What stands for the image placeholder of B regions, float (B, V, hidden).
+
+        Image tokens, newline, semantic tokens, newline; with a close-up those of two looks (see model/close_up.py).
+        """
+        if self.config.close_up:
+            return close_up.visual_tokens(self, segmentations)
+        outputs = [s.output for s in segmentations]
+        return self.arrange(
+            *self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
+        )
 
     def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
         """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
@@ -249,8 +258,10 @@ class PAM(nn.Module):
             from model import proposals  # larger models do without it, and without what it imports
 
             working = [proposals.prepare(image) for image in images]
+        keep = bool(self.config.close_up)
         return [
-            EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i]) for i, image in enumerate(images)
+            EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i], image if keep else None)
+            for i, image in enumerate(images)
         ]
 
     @torch.inference_mode()
@@ -290,6 +301,7 @@ class PAM(nn.Module):
             candidates=tuple(proposed) or DecodedCandidates(output, image.height, image.width),
             object_score=float(output.object_score[0, 0].float().sigmoid()),
             output=output,
+            image=image.image,
         )
 
     def _propose(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None) -> list[Candidate]:
@@ -307,12 +319,6 @@ class PAM(nn.Module):
         if rough is not None:
             return sam2.mask_prompt(rough, self.sam, self.device).to(self.image_newline.dtype)
         return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
-
-    def _visual_tokens(self, segmentations: Sequence[Segmentation]) -> Tensor:
-        outputs = [s.output for s in segmentations]
-        return self.arrange(
-            *self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
-        )
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

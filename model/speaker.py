@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
 from model import fields, vocabulary
 from model.explanation import begin_explanation, join_explanation, split_explanation
-from model.language import GREEDY, DecodingOptions, Prefix, PrefixScorer, Question, Writer, prompt_ids
+from model.language import GREEDY, DecodingOptions, Prefix, PrefixScorer, Question, Utterance, Writer, prompt_ids
 from model.region import FIELDS, Words
 from model.vocabulary import Ranking
 
@@ -27,6 +27,9 @@ class WordOptions:
     decoding: DecodingOptions = GREEDY
 
 
+UNKNOWN_SHARE = 0.1
+"""What is left of the score of an answer that says that the model does not know: it is worth a look, however sure."""
+
 PLAIN = WordOptions()
 """English, brief, greedy."""
 
@@ -36,11 +39,14 @@ class Speaker:
     """Speaks of regions that a language model has read (`Prefix`), several at once.
 
     label_temperature: see `model.vocabulary.rank`.
+    calibration, unknown: see PAMConfig. Platt scaling (Probabilistic Outputs for Support Vector Machines, 1999).
     """
 
     writer: Writer
     tokenizer: PreTrainedTokenizerBase
     label_temperature: float
+    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unknown: str = ""
 
     def question_ids(self, questions: Sequence[Question | str]) -> list[list[int]]:
         """What follows the image placeholder of each question, as token ids; a str is a question of one's own.
@@ -54,17 +60,31 @@ class Speaker:
         """All fields of all regions, in one batch."""
         asked = [Question(fields.question(field, options.language, options.caption)) for field in FIELDS]
         answers = self.writer.write(prefix, [self.question_ids(asked)] * len(prefix.hidden), options.decoding)
-        return [
-            Words(
-                category=category.text,
-                explanation=split_explanation(explanation.text, category.text)[1],
-                caption=caption.text,
-                log_probabilities=dict(
-                    zip(FIELDS, (u.log_probability for u in (category, explanation, caption)), strict=True)
-                ),
-            )
-            for category, explanation, caption in answers
-        ]
+        return [self._words(*row) for row in answers]
+
+    def _words(self, category: Utterance, explanation: Utterance, caption: Utterance) -> Words:
+        label, definition = split_explanation(explanation.text, category.text)
+        return Words(
+            category=category.text,
+            explanation=definition,
+            caption=caption.text,
+            log_probabilities={
+                "category": self._score("category", category, names=category.text),
+                "explanation": self._score("explanation", explanation, names=label),
+                "caption": self._score("caption", caption),
+            },
+        )
+
+    def _score(self, field: str, said: Utterance, names: str | None = None) -> float:
+        """The log of the chance that an answer is right.
+
+        names: what the answer says the thing is; where that is the word for not knowing, the score is low.
+        """
+        value = said.log_probability
+        if field in self.calibration and said.text:
+            slope, offset = self.calibration[field]
+            value = -math.log1p(math.exp(min(-(slope * value + offset), 700.0)))
+        return value + math.log(UNKNOWN_SHARE) if self.unknown and names == self.unknown else value
 
     def describe_as_one_of(self, prefix: Prefix, labels: Sequence[str], options: WordOptions) -> list[Words]:
         """The same, with a category out of `labels`, which the explanation then begins with. Raises LabelError."""
@@ -85,7 +105,7 @@ class Speaker:
                 log_probabilities={
                     "category": math.log(ranking.score),
                     "explanation": explanation.log_probability,
-                    "caption": caption.log_probability,
+                    "caption": self._score("caption", caption),
                 },
             )
             for ranking, (explanation, caption) in zip(rankings, answers, strict=True)

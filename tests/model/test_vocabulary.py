@@ -224,7 +224,7 @@ def test_nano_is_ranked_as_the_transformers_library_scores_it(nano: PAM, region:
     """Likelihoods by the library's own forward pass, one whole sequence at a time, are those of the shared prefix."""
     labels = ["cup", "Coin", "traffic_light", "cupboard", "a thing", "茶杯"]
     before, after = prompt_ids(nano.tokenizer, Question(QUESTIONS["recognize_en"]))
-    visual = nano.visual_tokens(region.output)[0]
+    visual = nano.visual_tokens([region])[0]
     expected = {}
     for label in labels:
         total = 0.0
