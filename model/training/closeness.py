@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model import close_up
 from model.pam import PAM
 from model.perceiver import FULL
+from model.sam import SamOutput
 from model.training.data import IN_CLOSE_UP, SceneBatch
 from model.training.segmentation import FactHeads, mask_loss, run_sam
 
@@ -31,8 +32,9 @@ class CloseUpStage(nn.Module):
 
     def forward(self, batch: SceneBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch and what to show of it. progress: share of the steps done, 0..1."""
-        _, loss, figures = self.look(batch)
-        return loss, figures
+        _, learned, figures = self.look(batch)
+        _, kept, more = self.look_at_first(batch)
+        return learned + kept, {**figures, **more}
 
     def look(self, batch: SceneBatch) -> tuple[tuple[Tensor, Tensor], Tensor, dict[str, float]]:
         """What the perceiver makes of close-ups, besides what `forward` gives."""
@@ -45,21 +47,25 @@ class CloseUpStage(nn.Module):
         layout = F.adaptive_avg_pool2d(output.image, LAYOUT).flatten(1)
         facts = facts + 0.5 * self.layout_heads.loss(layout, batch.classes)
         near, _ = mask_loss(output, batch.close_masks, balance=0.0)
-        whole, iou = self._whole(batch)
-        figures = {"facts": float(facts.detach()), "classified": float(right), "iou": float(iou)}
-        return seen, facts + 0.1 * near + 0.2 * whole, figures
+        return seen, facts + 0.1 * near, {"facts": float(facts.detach()), "classified": float(right)}
 
-    def _whole(self, batch: SceneBatch) -> tuple[Tensor, Tensor]:
-        """The mask loss and the IoU on the first picture of a batch."""
+    def look_at_first(self, batch: SceneBatch) -> tuple[SamOutput, Tensor, dict[str, float]]:
+        """What SAM 2 makes of the first picture of a batch, its mask loss, and what to show of it."""
         few = len(batch.points) // len(batch.pixels)
-        first = replace(
-            batch,
-            pixels=batch.pixels[:1],
-            points=batch.points[:few],
-            labels=batch.labels[:few],
-            rough=None if batch.rough is None else batch.rough[:few],
-        )
-        output = run_sam(self.sam, first)
+        output = run_sam(self.sam, pictures(batch, slice(1)))
         loss, iou = mask_loss(output, batch.masks[:few], balance=0.0)
         presence = F.binary_cross_entropy_with_logits(output.object_score, torch.ones_like(output.object_score))
-        return loss + 0.05 * presence, iou
+        return output, 0.2 * (loss + 0.05 * presence), {"iou": float(iou)}
+
+
+def pictures(batch: SceneBatch, which: slice) -> SceneBatch:
+    """What `run_sam` reads of some of the pictures of a batch."""
+    few = len(batch.points) // len(batch.pixels)
+    rows = slice(None if which.start is None else few * which.start, None if which.stop is None else few * which.stop)
+    return replace(
+        batch,
+        pixels=batch.pixels[which],
+        points=batch.points[rows],
+        labels=batch.labels[rows],
+        rough=None if batch.rough is None else batch.rough[rows],
+    )

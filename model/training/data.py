@@ -16,7 +16,7 @@ from model.prompt import Prompt
 from model.sam import mask_logits, preprocess, prompt_tensors
 from model.training import prompts
 from model.training.facts import COLOURS, PLACES, SIZES, TEXTURES, Facts
-from model.training.scenes import Scene, draw_scene
+from model.training.scenes import Scene, draw_scene, photo_scene
 from model.training.shapes import CATEGORIES
 
 FACTS: dict[str, tuple[str, ...]] = {
@@ -34,6 +34,10 @@ IN_CLOSE_UP = ("category", "colour", "texture", "ground")
 
 IN_WHOLE = ("colour", "size", "place", "ground")
 """Those that are read off the whole picture."""
+
+
+PHOTO_SHARE = 0.2
+"""Share of the pictures that are photographs."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class SceneBatches(Dataset[SceneBatch]):
         clicks, boxed, rough = int(rng.choice([1, 1, 1, 2, 3])), rng.random() < 0.2, rng.random() < series.rough_share
         if rough and rng.random() < 0.15:
             clicks, boxed = 0, False  # a mask alone is a prompt too
-        scenes = [draw_scene(series.seed, step * series.images + i) for i in range(series.images)]
+        scenes = [self._scene(step * series.images + i) for i in range(series.images)]
         picks = [(scene, int(j)) for scene in scenes for j in self._pick(scene, rng)]
         rows = [self._row(scene, j, clicks, boxed, rng) for scene, j in picks]
         columns = list(zip(*rows, strict=True))
@@ -116,6 +120,11 @@ class SceneBatches(Dataset[SceneBatch]):
             classes=torch.tensor([[names.index(getattr(f, key)) for key, names in FACTS.items()] for f in facts]),
             facts=facts,
         )
+
+    def _scene(self, index: int) -> Scene:
+        if np.random.default_rng((self.series.seed, index, 17)).random() < PHOTO_SHARE:
+            return photo_scene(self.series.seed, index)
+        return draw_scene(self.series.seed, index, photographed=True)
 
     def _pick(self, scene: Scene, rng: np.random.Generator) -> np.ndarray:
         count = len(scene.objects)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +16,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.training.data import SceneBatch
 
-LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP, WARM_UP = 1e-3, 0.05, 0.995, 1.0, 0.03
+LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP = 1e-3, 0.05, 0.995, 1.0
+WARM_UP, COOL_DOWN = 60, 0.35
+"""Steps in which the learning rate rises, and the share of all steps in which it falls again."""
+
 SAVE_EVERY, SHOW_EVERY = 100, 50
 
 console = Console()
@@ -79,10 +81,9 @@ def train(
 
 
 def _rate(step: int, steps: int) -> float:
-    warm = max(1, int(WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    # Level in between: until it begins to fall, a run may still be made longer or shorter.
+    left = (steps - step) / max(1.0, COOL_DOWN * steps)
+    return min(1.0, (step + 1) / min(WARM_UP, max(1, steps // 20)), max(0.02, left))
 
 
 def _keep(state: Path, parts: dict[str, Any], step: int, history: list[dict], seconds: float) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from model.training import photographs
 from model.training.facts import COLOURS, TEXTURES, VALUES, Facts, lab_distance, look_at
 from model.training.shapes import CATEGORIES, UNKNOWN, draw
 
-DATA_VERSION = "scenes-2"
-"""Changes whenever the same seed draws other scenes."""
+DATA_VERSION = "scenes-3"
+"""Changes whenever the same seed draws other scenes to train on."""
 
 SIDE = 384
 """Side of the pictures that words are learned and measured on, in pixels."""
@@ -25,6 +26,9 @@ TURNED = ("leaf", "stick", "star", "moon", "fish", "ring", "spoon", UNKNOWN)
 
 RECOGNISABLE = 0.45
 """A thing of which less can be seen is an object, and no more is to be said of what it is."""
+
+ROUGH = 9.0
+"""Mean deviation of the pixels of a surface from what surrounds them, of 255, above which it is called rough."""
 
 _WEIGHTS = np.array([3.0 if category == UNKNOWN else 1.0 for category in CATEGORIES])
 
@@ -55,14 +59,24 @@ class _Thing:
     texture: str
 
 
-def draw_scene(seed: int, index: int, side: int = SIDE) -> Scene:
-    """Scene number `index` of the series `seed`: always the same picture for the same arguments."""
+def draw_scene(seed: int, index: int, side: int = SIDE, *, photographed: bool = False) -> Scene:
+    """Scene number `index` of the series `seed`: always the same picture for the same arguments.
+
+    photographed: whether grounds and surfaces may come from photographs.
+    """
     rng = np.random.default_rng((seed, index))
+    other = np.random.default_rng((seed, index, 11)) if photographed else None
     image = _background(side, rng)
+    if other is not None and other.random() < 0.3:
+        image = photographs.cut(other, side, photographs.SURFACES).image.astype(np.float32)
     taken = np.zeros((side, side), bool)
     things: list[tuple[np.ndarray, _Thing]] = []
     for _ in range(int(rng.integers(1, 7))):
-        thing = _place(image, taken, str(rng.choice(CATEGORIES, p=_WEIGHTS / _WEIGHTS.sum())), rng)
+        category = str(rng.choice(CATEGORIES, p=_WEIGHTS / _WEIGHTS.sum()))
+        coat = None
+        if other is not None and other.random() < (0.4 if category == UNKNOWN else 0.08):
+            coat = photographs.cut(other, side, photographs.SURFACES).image
+        thing = _place(image, taken, category, rng, coat)
         things = [(old & ~thing.mask, other) for old, other in things] + [(thing.mask, thing)]
         taken |= thing.mask
     final = _degrade(image, rng)
@@ -72,8 +86,25 @@ def draw_scene(seed: int, index: int, side: int = SIDE) -> Scene:
         if mask.sum() >= 0.0012 * side * side
     ]
     if not objects:
-        return draw_scene(seed + 1_000_003, index, side)
+        return draw_scene(seed + 1_000_003, index, side, photographed=photographed)
     return Scene(final, tuple(objects))
+
+
+def photo_scene(seed: int, index: int, side: int = SIDE) -> Scene:
+    """A photograph as a scene: its parts have colour, size and place like all things, and no name."""
+    rng = np.random.default_rng((seed, index, 13))
+    view = photographs.cut(rng, side)
+    final = _degrade(view.image.astype(np.float32), rng)
+    masks = photographs.things(view, rng)
+    objects = [SceneObject(mask, look_at(final, mask, UNKNOWN, _grain(final, mask))) for mask in masks]
+    return Scene(final, tuple(objects)) if objects else draw_scene(seed, index, side, photographed=True)
+
+
+def _grain(image: np.ndarray, mask: np.ndarray) -> str:
+    """The texture word for a part of a photograph: rough where its brightness changes from pixel to pixel."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    local = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 3))
+    return "rough" if float(local[mask].mean()) > ROUGH else "plain"
 
 
 def _recognised(thing: _Thing, visible: np.ndarray) -> str:
@@ -105,8 +136,13 @@ def _background(side: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(base, 0, 255)
 
 
-def _place(image: np.ndarray, taken: np.ndarray, category: str, rng: np.random.Generator) -> _Thing:
-    """Paint one thing onto `image`, float32 (S, S, 3), in place."""
+def _place(
+    image: np.ndarray, taken: np.ndarray, category: str, rng: np.random.Generator, coat: np.ndarray | None
+) -> _Thing:
+    """Paint one thing onto `image`, float32 (S, S, 3), in place.
+
+    coat: uint8 (S, S, 3), what it is covered with instead of a colour and a texture.
+    """
     side = image.shape[0]
     extent = side * float(np.exp(rng.uniform(np.log(0.1), np.log(1.0))))
     sheet = int(np.clip(2 * extent, 48, SHEET))
@@ -124,6 +160,9 @@ def _place(image: np.ndarray, taken: np.ndarray, category: str, rng: np.random.G
     colour = _contrasting(view, METALS if category == "coin" and rng.random() < 0.9 else COLOURS, rng)
     texture = "rough" if category == "coin" else str(rng.choice(TEXTURES, p=(0.55, 0.15, 0.15, 0.15)))
     paint = _textured(colour, texture, (y1 - y0, x1 - x0), extent, rng) * shade
+    if coat is not None:
+        paint = coat[y0:y1, x0:x1] * shade
+        texture = _grain(coat, np.ones(coat.shape[:2], bool))
     if rng.random() < 0.5:
         shift = np.array([[1, 0, rng.uniform(-6, 6)], [0, 1, rng.uniform(2, 8)]], np.float32)
         shadow = cv2.GaussianBlur(cv2.warpAffine(soft, shift, size), (0, 0), rng.uniform(1.5, 5))

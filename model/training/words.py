@@ -15,13 +15,14 @@ from model.fields import QUESTIONS, TASK_OF_FIELD, chat, join_explanation
 from model.pam import PAM
 from model.perceiver import QUARTER
 from model.region import FIELDS
-from model.training.closeness import CloseUpStage
-from model.training.data import IN_WHOLE, SceneBatch
+from model.training.closeness import CloseUpStage, pictures
+from model.training.data import FACTS, IN_WHOLE, SceneBatch
 from model.training.facts import Facts
 from model.training.scenes import draw_scene
 from model.training.segmentation import FactHeads, run_sam
 
 END = "<|im_end|>"
+PLACE = list(FACTS).index("place")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", END)
 
 
@@ -82,18 +83,26 @@ class WordStage(nn.Module):
         progress: share of the steps done, 0..1.
         """
         pam = self._pam[0]
-        with torch.no_grad():
-            whole = run_sam(pam.sam, batch)
         near, learned, figures = self.near.look(batch)
-        far = pam.perceiver(whole.image, whole.tokens, QUARTER)
-        facts = self.heads.loss(far[1].flatten(1), batch.classes)
+        # Place and size are read off the whole: SAM 2 must not forget them, and one picture is enough to remember.
+        first, kept, more = self.near.look_at_first(batch)
+        image, tokens = first.image, first.tokens
+        if len(batch.pixels) > 1:
+            with torch.no_grad():
+                rest = run_sam(pam.sam, pictures(batch, slice(1, None)))
+            image, tokens = torch.cat([image, rest.image]), torch.cat([tokens, rest.tokens])
+        far = pam.perceiver(image, tokens, QUARTER)
+        semantic = far[1].flatten(1)
+        facts = self.heads.loss(semantic, batch.classes)
+        placed = self.heads(semantic)["place"].argmax(1) == batch.classes[:, PLACE]
         newline = pam.frame_newline.expand(len(batch.facts), 1, -1)
         visual = torch.cat([pam.arrange(*near), newline, pam.arrange(*far), newline], dim=1)
         said, right = self._sentence_loss(visual, batch.facts)
         shown = {name: float(value.detach()) for name, value in said.items()}
         # A caption says five things in a score of tokens, a category one in two.
-        said["caption"] = 4 * said["caption"]
-        return sum(said.values(), 0.5 * (facts + learned)), {**shown, **figures, **right}
+        said["caption"] = 6 * said["caption"]
+        shown["placed"] = float(placed.float().mean())
+        return sum(said.values(), facts + 0.5 * learned + 0.5 * kept), {**shown, **figures, **more, **right}
 
     def _sentence_loss(self, visual: Tensor, facts: list[Facts]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Per field the cross entropy of a perfect annotator's answers; and the share of objects of which each token
