@@ -1,6 +1,6 @@
 """How long an annotator waits: from the click's request to the answer, through the whole backend.
 
-    python -m benchmarks.click [--clicks 30] [--out results.json]
+python -m benchmarks.click [--clicks 30] [--out results.json]
 """
 
 from __future__ import annotations

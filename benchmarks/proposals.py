@@ -1,6 +1,6 @@
 """How good and how fast the classical proposals are: coins and hand-outlined objects on scikit-image's photographs.
 
-    python -m benchmarks.proposals [--out results/] [--held-out]
+python -m benchmarks.proposals [--out results/] [--held-out]
 """
 
 from __future__ import annotations

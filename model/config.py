@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model.errors import CheckpointError
+from model.fields import LANGUAGES
 from model.region import FIELDS
 
 MAX_WIDTH, MAX_LAYERS, MAX_VOCABULARY = 1 << 15, 256, 1 << 20
@@ -94,6 +95,10 @@ PAM_FIELDS = {
         lambda v: isinstance(v, dict) and set(v) <= set(FIELDS) and all(map(_logistic, v.values())),
     ),
     "label_temperature": _number(0, 1e6),
+    "languages": Field(
+        f"a list of {' and '.join(LANGUAGES)}",
+        lambda v: isinstance(v, list | tuple) and bool(v) and all(each in LANGUAGES for each in v),
+    ),
 }
 
 SAM_BASE = re.compile(r"sam2\.1_hiera_(t|s|b\+|l)")
@@ -157,6 +162,7 @@ class PAMConfig:
                it is right (see Speaker); fitted on held-out regions, absent where that was not done.
     label_temperature: by which a closed vocabulary's log-likelihoods are divided (see model/vocabulary.py); fitted on
                held-out regions, 1 where that was not done.
+    languages: which the language model was trained to describe regions in, "en" and "zh".
     """
 
     name: str
@@ -168,6 +174,7 @@ class PAMConfig:
     unknown: str = ""
     calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
     label_temperature: float = 1.0
+    languages: tuple[str, ...] = tuple(LANGUAGES)
 
     def __post_init__(self) -> None:
         for key in ("close_up", "calibration"):
@@ -201,6 +208,7 @@ class PAMConfig:
                     "perceiver": PerceiverConfig(**perceiver),
                     "language": dict(language),
                     "calibration": calibration,
+                    "languages": tuple(data.get("languages", LANGUAGES)),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:

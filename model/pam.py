@@ -78,7 +78,7 @@ class PAM(nn.Module):
     @property
     def _speaker(self) -> Speaker:
         own = self.config
-        return Speaker(self.writer, self.tokenizer, own.label_temperature, own.calibration, own.unknown)
+        return Speaker(self.writer, self.tokenizer, own.label_temperature, own.languages, own.calibration, own.unknown)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image: uint8 (H, W, 3) RGB. Raises ImageError for anything else."""

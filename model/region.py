@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.vocabulary import Ranking
+
 FIELDS = ("category", "explanation", "caption")
 """The words of a region, in the order in which they are read."""
 
@@ -18,12 +20,14 @@ class Words:
 
     log_probabilities: per field the mean log-probability of the tokens it wrote; -inf where it wrote nothing. Of a
                        category that was chosen from a list, the log of its probability within the list.
+    ranking:           of that list, where there was one; says how sure the choice is, and whether any label fits.
     """
 
     category: str
     explanation: str
     caption: str
     log_probabilities: Mapping[str, float]
+    ranking: Ranking | None = None
 
     @property
     def scores(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerBase
 
 from model import fields, vocabulary
+from model.errors import QuestionError
 from model.explanation import begin_explanation, join_explanation, split_explanation
 from model.language import GREEDY, DecodingOptions, Prefix, PrefixScorer, Question, Utterance, Writer, prompt_ids
 from model.region import FIELDS, Words
@@ -39,26 +40,30 @@ class Speaker:
     """Speaks of regions that a language model has read (`Prefix`), several at once.
 
     label_temperature: see `model.vocabulary.rank`.
+    languages:         those that it was trained to describe regions in.
     calibration, unknown: see PAMConfig. Platt scaling (Probabilistic Outputs for Support Vector Machines, 1999).
     """
 
     writer: Writer
     tokenizer: PreTrainedTokenizerBase
     label_temperature: float
+    languages: tuple[str, ...]
     calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     unknown: str = ""
 
     def question_ids(self, questions: Sequence[Question | str]) -> list[list[int]]:
         """What follows the image placeholder of each question, as token ids; a str is a question of one's own.
 
-        Raises QuestionError for one that is empty or holds more than plain words.
+        Raises QuestionError for one that is empty or holds more than plain words, and where no list was given.
         """
+        if isinstance(questions, str):  # would be asked letter by letter
+            raise QuestionError(f"the questions are the text {questions[:40]!r}: give a list of texts")
         asked = [Question(fields.ask(each)) if isinstance(each, str) else each for each in questions]
         return [prompt_ids(self.tokenizer, question)[1] for question in asked]
 
     def describe(self, prefix: Prefix, options: WordOptions) -> list[Words]:
         """All fields of all regions, in one batch."""
-        asked = [Question(fields.question(field, options.language, options.caption)) for field in FIELDS]
+        asked = [Question(self._question(field, options.language, options.caption)) for field in FIELDS]
         answers = self.writer.write(prefix, [self.question_ids(asked)] * len(prefix.hidden), options.decoding)
         return [self._words(*row) for row in answers]
 
@@ -90,7 +95,7 @@ class Speaker:
         """The same, with a category out of `labels`, which the explanation then begins with. Raises LabelError."""
         rankings = [self.rank(prefix.row(i), labels, options.language) for i in range(len(prefix.hidden))]
         explain, describe = (
-            fields.question(field, options.language, options.caption) for field in ("explanation", "caption")
+            self._question(field, options.language, options.caption) for field in ("explanation", "caption")
         )
         asked = [
             self.question_ids([Question(explain, begin_explanation(ranking.best)), Question(describe)])
@@ -107,12 +112,22 @@ class Speaker:
                     "explanation": explanation.log_probability,
                     "caption": self._score("caption", caption),
                 },
+                ranking=ranking,
             )
             for ranking, (explanation, caption) in zip(rankings, answers, strict=True)
         ]
 
     def rank(self, prefix: Prefix, labels: Sequence[str], language: str) -> Ranking:
         """Weigh which of `labels` the one region of `prefix` is. Raises LabelError."""
-        (question,) = self.question_ids([Question(fields.question("category", language))])
+        (question,) = self.question_ids([Question(self._question("category", language))])
         scorer = PrefixScorer(self.writer.transformer, self.writer.transformer.extend(prefix, question))
         return vocabulary.rank(labels, self.tokenizer, scorer, self.label_temperature)
+
+    def _question(self, field: str, language: str, caption: str = "brief") -> str:
+        asked = fields.question(field, language, caption)
+        if language not in self.languages:
+            raise QuestionError(
+                f"this model was trained to speak {', '.join(self.languages)}, not {language}: load another one, or do "
+                "without"
+            )
+        return asked

@@ -17,7 +17,7 @@ from model.language.graph import Step, Stepper
 from model.language.transformer import Prefix, Transformer
 
 END = "<|im_end|>"
-_ROOM, _SLOTS = 64, 32
+_ROOM, _SLOTS = 32, 32
 """Rows begin with room for so many new tokens, since every step looks at all slots, full or not; and in multiples of so
 many slots, so that few CUDA graphs serve all prompts."""
 _LOOK_EVERY = 8

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,23 @@ class Rows:
     used: Tensor
     prefix: int
     room: int
+
+    @cached_property
+    def layers(self) -> tuple[LayerRows, ...]:
+        """Views of the keys and values of each layer; kept, since making them takes longer than a small model does."""
+        return tuple(
+            LayerRows(keys, values, keys.flatten(0, 1).transpose(1, 2), values.flatten(0, 1))
+            for keys, values in zip(self.keys, self.values, strict=True)
+        )
+
+
+class LayerRows(NamedTuple):
+    """One layer of Rows: keys and values (B, KV, L, D), and the same as matrices, (B*KV, D, L) and (B*KV, L, D)."""
+
+    keys: Tensor
+    values: Tensor
+    key_matrices: Tensor
+    value_matrices: Tensor
 
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -226,12 +244,13 @@ class Transformer:
         place = (rows.begins[:, None] + at).view(batch, 1, -1, 1).expand(-1, self._kv, -1, self._width)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys = rows.keys[i].scatter_(2, place, k.view(batch, -1, self._kv, self._width).transpose(1, 2))
-            values = rows.values[i].scatter_(2, place, v.view(batch, -1, self._kv, self._width).transpose(1, 2))
+            keys, values, key_matrices, value_matrices = rows.layers[i]
+            keys.scatter_(2, place, k.view(batch, -1, self._kv, self._width).transpose(1, 2))
+            values.scatter_(2, place, v.view(batch, -1, self._kv, self._width).transpose(1, 2))
             asked, mask = len(q), final if i == len(self._layers) - 1 else every
             q = q.view(batch, -1, self._kv, group, self._width).transpose(1, 2).reshape(len(mask), -1, self._width)
-            scores = torch.baddbmm(mask, q, keys.flatten(0, 1).transpose(1, 2), alpha=self._scale)
-            attended = scores.softmax(-1, dtype=torch.float32).to(q.dtype).bmm(values.flatten(0, 1))
+            scores = torch.baddbmm(mask, q, key_matrices, alpha=self._scale)
+            attended = scores.softmax(-1).bmm(value_matrices)
             return attended.view(batch, self._kv, -1, group * self._width).transpose(1, 2).reshape(asked, -1)
 
         hidden = self._run(self.embed(tokens.flatten()), rows.prefix + at.flatten(), attend, kept)
@@ -243,10 +262,10 @@ class Transformer:
         They see the prefix and their own row up to themselves. Padding stands behind a row's tokens, so they do not see
         it.
         """
-        seen_by = torch.zeros(*at.shape, rows.slots.shape[1], dtype=rows.keys.dtype, device=at.device)
-        seen_by.masked_fill_(rows.slots[:, None] > at[..., None], -torch.inf)
-        one = seen_by.view(len(at), 1, -1, 1, seen_by.shape[-1])
-        return one.expand(-1, self._kv, -1, self._heads // self._kv, -1).flatten(2, 3).flatten(0, 1)
+        hidden = rows.slots[:, None] > at[..., None]
+        mask = rows.keys.new_zeros(len(at), self._kv, at[0].numel(), self._heads // self._kv, hidden.shape[-1])
+        mask.masked_fill_(hidden.view(len(at), 1, -1, 1, hidden.shape[-1]), -torch.inf)
+        return mask.flatten(2, 3).flatten(0, 1)
 
     def _run(self, x: Tensor, positions: Tensor, attend: Attend, kept: Tensor | None = None) -> Tensor:
         """All layers over embeddings (N, hidden) of tokens at absolute positions (N,).
@@ -264,9 +283,9 @@ class Transformer:
             q, k = qk.split((self._heads, self._kv), dim=1)
             if kept is not None and i == len(self._layers) - 1:
                 x, q = x[kept], q[kept]
-            x = torch.addmm(x, attend(i, q, k, v), layer.output.t())
+            x = torch.addmm(x, attend(i, q, k, v), layer.output)
             gate, up = F.linear(F.rms_norm(x, shape, layer.mlp_norm, self._eps), layer.gate_up).chunk(2, dim=-1)
-            x = torch.addmm(x, F.silu(gate).mul_(up), layer.down.t())
+            x = torch.addmm(x, F.silu(gate).mul_(up), layer.down)
         return F.rms_norm(x, shape, self._norm, self._eps)
 
     def _reserve(self, positions: int) -> None:

@@ -13,7 +13,10 @@ from model.errors import ModelError
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The weights of one layer; queries, keys and values lie in one matrix, and so do the two halves of the MLP."""
+    """The weights of one layer; queries, keys and values lie in one matrix, and so do the two halves of the MLP.
+
+    output, down: transposed, as they are multiplied.
+    """
 
     attention_norm: Tensor
     qkv: Tensor
@@ -31,8 +34,8 @@ class Layer:
             and self.qkv.data_ptr() == attention.q_proj.weight.data_ptr()
             and self.qkv_bias.data_ptr() == attention.q_proj.bias.data_ptr()
             and self.gate_up.data_ptr() == mlp.gate_proj.weight.data_ptr()
-            and self.output is attention.o_proj.weight
-            and self.down is mlp.down_proj.weight
+            and self.output.data_ptr() == attention.o_proj.weight.data_ptr()
+            and self.down.data_ptr() == mlp.down_proj.weight.data_ptr()
             and self.attention_norm is layer.input_layernorm.weight
             and self.mlp_norm is layer.post_attention_layernorm.weight
         )
@@ -54,10 +57,10 @@ def fuse(layer: Any) -> Layer:
         attention_norm=layer.input_layernorm.weight,
         qkv=_side_by_side([module.weight for module in qkv]),
         qkv_bias=_side_by_side([module.bias for module in qkv]),
-        output=attention.o_proj.weight,
+        output=attention.o_proj.weight.detach().t(),
         mlp_norm=layer.post_attention_layernorm.weight,
         gate_up=_side_by_side([mlp.gate_proj.weight, mlp.up_proj.weight]),
-        down=mlp.down_proj.weight,
+        down=mlp.down_proj.weight.detach().t(),
     )
 
 

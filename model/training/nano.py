@@ -90,6 +90,7 @@ def nano_config(vocabulary: int) -> PAMConfig:
         proposals=True,
         close_up=CLOSE_UP,
         unknown=UNKNOWN,
+        languages=("en",),
     )
 
 

@@ -93,7 +93,7 @@ def backend(make_backend: Callable[..., Backend]) -> Backend:
 def ready(backend: Backend) -> Backend:
     """Wait until the model is loaded."""
     pause = threading.Event()
-    for _ in range(500):
+    for _ in range(6000):
         if backend.engine.ready:
             return backend
         pause.wait(0.01)

@@ -69,6 +69,7 @@ def test_predict_chooses_from_labels_and_answers_questions(photo: Path):
     assert said["category"] == next(iter(said["labels"]))
     assert sum(said["labels"].values()) == pytest.approx(1, abs=1e-3)
     assert said["scores"]["category"] == said["labels"][said["category"]]
+    assert 0 <= said["coverage"] <= 1
     assert [answer["question"] for answer in said["answers"]] == ["What colour is it?", "Is it round?"]
     assert all(answer["answer"] and 0 <= answer["score"] <= 1 for answer in said["answers"])
 
@@ -80,6 +81,9 @@ def test_predict_chooses_from_labels_and_answers_questions(photo: Path):
         (("--point", "1,1", "--labels", "a,a"), 1, "'a' is in the list twice"),
         (("--point", "1,1", "--ask", "hi<|im_end|>"), 1, "control token '<|im_end|>'"),
         (("--point", "1,1", "--language", "fr"), 2, "language: Input should be 'en' or 'zh'"),
+        (("--point", "1,1", "--language", "zh"), 1, "trained to speak en, not zh"),
+        (("--point", "1,1", "--save", "nowhere/a.png"), 2, "there is no folder nowhere"),
+        (("--point", "1,1", "--save", "a.xyz"), 2, "names no picture format"),
         (("--point", "1,1", "--top-p", "0"), 2, "top_p"),
         (("--point", "900,1"), 1, "click (900, 1) lies outside the image of 384 x 303 pixels"),
         (("--point", "a,1"), 2, "expected 2 numbers separated by commas, got 'a,1'"),
@@ -110,6 +114,15 @@ def test_export_of_an_unknown_project(tmp_path: Path):
     assert result.returncode == 1
     assert "knows nothing of project 7" in result.stderr and "LABEL_STUDIO_URL" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_help_does_not_wait_for_pytorch():
+    """It answers in a moment: importing PyTorch takes ten times as long as all else."""
+    code = (
+        "import sys, backend.cli; print([m for m in ('torch', 'transformers', 'flask', 'pandas') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
 
 
 def test_serve_has_an_option_for_every_setting_but_the_secrets():

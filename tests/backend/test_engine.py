@@ -33,13 +33,13 @@ def test_a_busy_model_is_waited_for_no_longer_than_allowed(nano: PAM, monkeypatc
 
     def slow(image: np.ndarray) -> None:
         inside.set()
-        done.wait(10)
+        done.wait(60)
 
     monkeypatch.setattr(nano, "encode", slow)
     image = np.zeros((8, 8, 3), np.uint8)
     thread = threading.Thread(target=engine.encode, args=(image,))
     thread.start()
-    inside.wait(5)
+    inside.wait(60)
     with pytest.raises(ModelNotReady, match="busy") as error:
         engine.encode(image)
     assert (error.value.status, error.value.code) == (503, "model_busy")
@@ -68,13 +68,24 @@ def test_the_settings_decide_how_regions_are_described(make_backend: Callable[..
         heard.append((labels, options))
         return perceive(image, prompt, labels, options)
 
-    chosen = {"language": "zh", "caption": "detailed", "max_new_tokens": 5, "temperature": 0.5, "top_p": 0.9}
+    chosen = {"language": "en", "caption": "detailed", "max_new_tokens": 5, "temperature": 0.5, "top_p": 0.9}
     engine = ready(make_backend(**chosen)).engine
     monkeypatch.setattr(nano, "perceive", listen)
     image = engine.encode(np.zeros((20, 20, 3), np.uint8))
     engine.perceive(image, Prompt((Point(5, 5),)), 5, ["coin", "cup"])
     decoding = DecodingOptions(max_new_tokens=5, temperature=0.5, top_p=0.9)
-    assert heard == [(["coin", "cup"], WordOptions("zh", "detailed", decoding))]
+    assert heard == [(["coin", "cup"], WordOptions("en", "detailed", decoding))]
+
+
+def test_a_language_that_the_model_cannot_speak_is_told_at_once(make_backend: Callable[..., Backend]):
+    """Not by the first annotator who clicks."""
+    engine = make_backend(language="zh").engine
+    while not engine.failure:
+        assert not engine.ready
+        time.sleep(0.005)
+    assert "trained to speak en, not zh" in engine.failure
+    with pytest.raises(ModelNotReady, match="not zh"):
+        engine.encode(np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize("labels", [[], ["cup", "cup"], ["<|im_end|>"]])

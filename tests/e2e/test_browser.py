@@ -131,14 +131,14 @@ def saved_region(results: list[dict]) -> SavedRegion:
 
 def journalled_annotation(ledger: Ledger, project: int) -> Annotation:
     """What the webhook brought; Label Studio sends it in the background, a moment after the submission."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = [annotation for task in ledger.annotations_by_task(project) for annotation in task]
         if found:
             (annotation,) = found
             return annotation
         time.sleep(0.2)
-    raise AssertionError("no webhook reached the ledger within 20 s")
+    raise AssertionError("no webhook reached the ledger within a minute")
 
 
 def suggested_mask(suggestion: Suggestion) -> np.ndarray:

@@ -173,8 +173,11 @@ def test_nano_refines_a_previous_mask(nano: PAM, encoded: EncodedImage):
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("caption", ["brief", "detailed"])
-def test_official_questions_are_asked(nano: PAM, encoded: EncodedImage, language: str, caption: str):
+def test_official_questions_are_asked(
+    nano: PAM, encoded: EncodedImage, language: str, caption: str, monkeypatch: pytest.MonkeyPatch
+):
     """Language and style choose the questions, which go to the model as the official code has them."""
+    monkeypatch.setattr(nano, "config", replace(nano.config, languages=("en", "zh")))
     found = nano.segment(encoded, Prompt((CUP,)))
     asked: list[str] = []
     encode = nano.tokenizer.encode
@@ -189,12 +192,30 @@ def test_official_questions_are_asked(nano: PAM, encoded: EncodedImage, language
         assert any(QUESTIONS[name].removeprefix("<image>") in text for text in asked)
 
 
+@pytest.mark.parametrize("labels", [None, ["coin", "cup"]])
+def test_a_language_that_a_model_never_learned_is_refused(nano: PAM, encoded: EncodedImage, labels: list[str] | None):
+    """Nano would answer a Chinese question with English pieces, and look sure of them."""
+    found = nano.segment(encoded, Prompt((CUP,)))
+    with pytest.raises(QuestionError, match="trained to speak en, not zh"):
+        nano.describe(found, labels, WordOptions("zh"))
+
+
+def test_questions_are_a_list(nano: PAM, encoded: EncodedImage):
+    """One text would be a question for each letter."""
+    found = nano.segment(encoded, Prompt((CUP,)))
+    with pytest.raises(QuestionError, match="give a list"):
+        nano.ask(found, "What is it?")
+    with pytest.raises(QuestionError, match="give a list"):
+        list(nano.stream(found, "What is it?"))
+
+
 def test_a_closed_list_is_never_left(nano: PAM, encoded: EncodedImage):
     """The category is one of the labels, its explanation is asked for, and the score is a probability in the list."""
     labels = ["coin", "cup", "teapot"]
     found = nano.segment(encoded, Prompt((CUP,)))
     words, ranking = nano.describe(found, labels), nano.rank(found, labels)
     assert words.category in labels and words.category == ranking.best
+    assert words.ranking == ranking
     assert words.scores["category"] == pytest.approx(ranking.probabilities[0])
     assert sum(ranking.probabilities) == pytest.approx(1)
     begun = Question(QUESTIONS["explain_en"], f"{ranking.best}:")
@@ -253,7 +274,7 @@ def test_a_model_that_was_cast_answers_with_its_new_weights(coffee: np.ndarray):
 def test_warm_up_does_all_and_leaves_no_trace(nano: PAM, encoded: EncodedImage, monkeypatch: pytest.MonkeyPatch):
     """Every shape of a real prompt is there afterwards, and no answer has changed."""
     before = nano.perceive(encoded, Prompt((CUP,)))
-    options = WordOptions("zh", "detailed", DecodingOptions(max_new_tokens=100))
+    options = WordOptions("en", "detailed", DecodingOptions(max_new_tokens=100))
     stepper = Stepper(nano.writer.transformer, StaticStep)
     monkeypatch.setattr(nano.writer, "_stepper", stepper)
     nano.warm_up(options)
