@@ -1,6 +1,6 @@
-"""What words are worth on photographs: do colour, size and place agree with the pixels under the outlined object?
+"""Whether nano's words are true on photographs: colour, size and place against the pixels, and scores of the category.
 
-    python -m benchmarks.words [--model nano] [--out words.json] [--sheet words.png]
+python -m benchmarks.words [--model nano] [--out words.json] [--sheet words.png]
 
 One click at the deepest point of each object, and, to tell words from masks, its true mask as the prompt.
 """
@@ -16,12 +16,36 @@ import numpy as np
 import typer
 
 import model
-from benchmarks.proposals import Target, deepest, iou, photograph, targets
+from benchmarks.segment.annotator import iou, next_click
+from benchmarks.segment.targets import Set, Target, picture, targets
 from model import PAM, EncodedImage, Region
-from model.prompt import Point, Prompt
+from model.prompt import Prompt
 from model.training.evaluation import SEEN, read_caption
 from model.training.facts import look_at
+from model.training.photographs import VIEWS
 from model.training.shapes import UNKNOWN
+
+SETS = (Set.COINS, Set.TUNING, Set.TEST)
+SHOWN_IN_TRAINING = {name.removeprefix("stereo_") for name in VIEWS}
+
+NAMES = {
+    "clock": "clock",
+    "cup": "cup",
+    "dahlia": "flower",
+    "leaf blade": "leaf",
+    "lower dahlia": "flower",
+    "man": "person",
+    "saucer": "plate",
+    "star": "star",
+    "tree": "tree",
+    "yellow bottle": "bottle",
+}
+"""Objects that nano has a word for. No word is right for the others."""
+
+
+def name_of(target: Target) -> str:
+    """What nano ought to call it."""
+    return "coin" if target.set is Set.COINS else NAMES.get(target.name, UNKNOWN)
 
 
 def judged(region: Region, target: Target, image: np.ndarray) -> dict[str, Any]:
@@ -29,7 +53,8 @@ def judged(region: Region, target: Target, image: np.ndarray) -> dict[str, Any]:
     truth, said = look_at(image, target.truth), read_caption(region.words.caption)
     return {
         "iou": round(iou(region.mask, target.truth), 3),
-        "words": [region.words[field] for field in ("category", "caption")],
+        "category": region.words.category,
+        "caption": region.words.caption,
         "scores": {field: round(score, 2) for field, score in region.words.scores.items()},
         **{name: said[name] == getattr(truth, name) for name in SEEN},
     }
@@ -39,38 +64,53 @@ def look(pam: PAM) -> list[dict[str, Any]]:
     """Every object, by a click and by its true mask."""
     encoded: dict[str, tuple[np.ndarray, EncodedImage]] = {}
     rows = []
-    for target in targets():
-        if target.photo not in encoded:
-            image = photograph(target.photo)
-            encoded = {target.photo: (image, pam.encode(image))}
-        image, seen = encoded[target.photo]
-        x, y, _ = deepest(target.truth)
+    for target in (target for name in SETS for target in targets(name)):
+        if target.picture not in encoded:
+            image = picture(target.picture)
+            encoded = {target.picture: (image, pam.encode(image))}
+        image, seen = encoded[target.picture]
+        click = Prompt((next_click(target.truth, np.zeros_like(target.truth)),))
         rows.append(
             {
-                "group": target.group,
-                "photo": target.photo,
+                "set": group(target),
+                "picture": target.picture,
                 "object": target.name,
-                "click": judged(pam.perceive(seen, Prompt((Point(x, y),))), target, image),
+                "name": name_of(target),
+                "click": judged(pam.perceive(seen, click), target, image),
                 "true mask": judged(pam.perceive(seen, Prompt(mask=target.truth)), target, image),
             }
         )
     return rows
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Shares per group and prompt; "object" is the share of things that nano gives no name."""
+def group(target: Target) -> str:
+    """The row of the table that an object belongs to: what training showed is no measure of anything."""
+    return "tuning, shown in training" if target.picture in SHOWN_IN_TRAINING else target.set.value
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Per set and prompt: shares of right words, how often the category is right, "object" or wrong, and the mean score
+    of wrong ones (null where there is none)."""
     table = {}
-    for group in dict.fromkeys(row["group"] for row in rows):
+    for name in dict.fromkeys(row["set"] for row in rows):
         for prompt in ("click", "true mask"):
-            some = [row[prompt] for row in rows if row["group"] == group]
-            table[f"{group}, {prompt}"] = {
+            some = [(row["name"], row[prompt]) for row in rows if row["set"] == name]
+            wrong = [said["scores"]["category"] for truth, said in some if said["category"] not in (truth, UNKNOWN)]
+            table[f"{name}, {prompt}"] = {
                 "objects": len(some),
-                "iou": round(float(np.mean([row["iou"] for row in some])), 3),
-                **{name: round(float(np.mean([row[name] for row in some])), 3) for name in SEEN},
-                "object": round(float(np.mean([row["words"][0] == UNKNOWN for row in some])), 3),
-                "category score": round(float(np.mean([row["scores"]["category"] for row in some])), 3),
+                "iou": _mean([said["iou"] for _, said in some]),
+                **{fact: _mean([said[fact] for _, said in some]) for fact in SEEN},
+                "object": _mean([said["category"] == UNKNOWN for _, said in some]),
+                "named rightly": _mean([said["category"] == truth != UNKNOWN for truth, said in some]),
+                "named wrongly": _mean([said["category"] not in (truth, UNKNOWN) for truth, said in some]),
+                "score of wrong names": _mean(wrong),
+                "score of the category": _mean([said["scores"]["category"] for _, said in some]),
             }
     return table
+
+
+def _mean(values: list[Any]) -> float | None:
+    return round(float(np.mean(values)), 3) if values else None
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -80,20 +120,20 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    found = {(t.photo, t.name): t for t in targets() if t.group != "coins"}
-    some = [row for row in rows if row["group"] != "coins"]
-    figure, axes = pyplot.subplots(-(-len(some) // 5), 5, figsize=(16, 3.4 * -(-len(some) // 5)), squeeze=False)
+    found = {(t.picture, t.name): t for name in SETS[1:] for t in targets(name)}
+    some = [row for row in rows if row["set"] != Set.COINS]
+    figure, axes = pyplot.subplots(-(-len(some) // 7), 7, figsize=(20, 3.1 * -(-len(some) // 7)), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, row in zip(axes.flat, some, strict=False):
-        target = found[row["photo"], row["object"]]
-        axis.imshow(photograph(row["photo"]))
+        target = found[row["picture"], row["object"]]
+        axis.imshow(picture(row["picture"]))
         axis.contour(target.truth, [0.5], colors="lime", linewidths=1)
         said = row["click"]
-        text = f"{row['object']}: {said['words'][1]} ({said['scores']['category']:.2f})"
-        axis.set_title("\n".join(textwrap.wrap(text, 42)), fontsize=8)
+        text = f"{row['object']}: {said['category']} ({said['scores']['category']:.2f}). {said['caption']}"
+        axis.set_title("\n".join(textwrap.wrap(text, 42)), fontsize=7)
     figure.tight_layout()
-    figure.savefig(path, dpi=60)
+    figure.savefig(path, dpi=55)
     pyplot.close(figure)
 
 
@@ -106,7 +146,7 @@ def main(
     rows = look(model.load(name, threads=1))
     print(json.dumps(summary(rows), indent=2))
     if out:
-        out.write_text(json.dumps({"summary": summary(rows), "objects": rows}, indent=1))
+        out.write_text(json.dumps({"summary": summary(rows), "objects": rows}, indent=1) + "\n")
     if sheet:
         draw(rows, sheet)
 
