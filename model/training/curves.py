@@ -7,7 +7,7 @@ from pathlib import Path
 
 def draw_curves(history: dict[str, list[dict]], path: Path) -> None:
     """A PNG with losses above and qualities (0..1) below, one column for each stage of `history`."""
-    import matplotlib  # an extra: only training and benchmarks draw
+    import matplotlib  # of a second
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -30,5 +30,5 @@ def draw_curves(history: dict[str, list[dict]], path: Path) -> None:
     pyplot.close(figure)
 
 
-QUALITIES = ("iou", "classified", "category right", "caption right")
+QUALITIES = ("iou", "classified", "placed", "category right", "caption right")
 """Figures that are shares, 0..1, on scenes that were never seen before: every batch is a new one."""

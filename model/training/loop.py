@@ -71,7 +71,9 @@ def train(
         shown = {k: figures[k] if not shown else 0.95 * shown[k] + 0.05 * figures[k] for k in figures}
         if (step + 1) % SHOW_EVERY == 0 or step + 1 == steps:
             history.append({"step": step + 1, **shown})
-            console.print(f"step {step + 1}/{steps} " + " ".join(f"{k} {v:.3f}" for k, v in shown.items()))
+            left = (time.monotonic() - began) / (step + 1) * (steps - step - 1)
+            told = " ".join(f"{k} {v:.3f}" for k, v in shown.items())
+            console.print(f"step {step + 1}/{steps}, {left / 60:.0f} min left: {told}")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             spent = time.monotonic() - began
             parts: dict[str, Any] = {"stage": stage, "average": average, "optimizer": optimizer, "schedule": schedule}

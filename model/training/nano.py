@@ -1,4 +1,4 @@
-"""Make nano from nothing: `python -m model.training.nano`."""
+"""Make nano from nothing: `pam-studio train-nano`, or `python -m model.training.nano`."""
 
 from __future__ import annotations
 
@@ -94,6 +94,10 @@ def nano_config(vocabulary: int) -> PAMConfig:
     )
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the finished checkpoint.")] = NANO,
     work: Annotated[Path, typer.Option(help="Folder for progress; a run that was killed goes on from there.")] = Path(
@@ -113,7 +117,11 @@ def main(
     eval_scenes: Annotated[int, typer.Option(help="Held-out scenes of the final evaluation.")] = 400,
     device: Annotated[str, typer.Option(help="Where to train, such as cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train nano on scenes drawn on the fly: masks, then close-ups, then words."""
+    """Train nano on scenes drawn on the fly: masks, then close-ups, then words.
+
+    Afterwards the folder of progress holds curves.png, reliability.png, history.json and the checkpoint, whose
+    config.json says how it was made and what it reached on scenes that were not trained on.
+    """
     torch.set_num_threads(threads)
     steps = {"masks": 0 if begin else mask_steps, "close-ups": close_steps, "words": word_steps}
     claim(work, {"seed": seed, **steps, "images": images, "objects": objects, "begin": str(begin)})
@@ -208,4 +216,4 @@ def claim(work: Path, arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -46,7 +46,7 @@ def fit(log_probability: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
 def draw(fields: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
     """A PNG with a reliability diagram for each field: how often answers of a score are right."""
-    import matplotlib  # an extra: only training and benchmarks draw
+    import matplotlib  # of a second
 
     matplotlib.use("Agg")
     from matplotlib import pyplot

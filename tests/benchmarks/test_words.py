@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import model
 from benchmarks import words
 from benchmarks.segment.targets import Set, Target, targets
-from model import PAM
 from model.training.photographs import VIEWS
 from model.training.shapes import CATEGORIES, UNKNOWN
 
@@ -46,11 +46,11 @@ def test_names_are_of_the_vocabulary() -> None:
     assert set(words.NAMES) <= {target.name for name in words.SETS for target in targets(name)}
 
 
-def test_words_are_read_off_a_photograph(nano: PAM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_read_off_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
     """One coin, by a click and by its mask: the row holds what nano said."""
     coin = next(targets(Set.COINS))
     monkeypatch.setattr(words, "targets", lambda of: [replace(coin, set=of)] if of is Set.COINS else [])
-    (said,) = words.look(nano)
+    (said,) = words.look(model.load("nano", threads=1))
     assert said["name"] == "coin" and said["picture"] == "coins"
     for prompt in ("click", "true mask"):
         assert said[prompt]["iou"] > 0.8

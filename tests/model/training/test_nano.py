@@ -57,6 +57,14 @@ def test_a_killed_run_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
 
 
+def test_a_run_may_be_made_longer_until_its_rate_falls():
+    """Two runs that differ in their steps are the same up to where the shorter one cools down."""
+    short, long = ([loop._rate(step, steps) for step in range(steps)] for steps in (2000, 3000))
+    assert short[:1300] == long[:1300] and max(long) == 1
+    assert short[0] < 0.1 and short[-1] <= 0.02 and long[-1] <= 0.02
+    assert all(a >= b for a, b in zip(long[100:], long[101:], strict=False))
+
+
 @pytest.mark.parametrize("make", [SegmentationStage, CloseUpStage, WordStage])
 def test_each_stage_learns(tmp_path: Path, make):
     """Its loss falls within a few steps on the same scenes."""
