@@ -15,8 +15,14 @@ from model.prompt import Prompt
 from model.region import FIELDS, Words
 from model.training import prompts, reliability
 from model.training.facts import COLOURS, PLACES, SIZES, TEXTURES, Facts, look_at
-from model.training.scenes import Scene, SceneObject, draw_scene
+from model.training.photographs import HELD_BACK
+from model.training.scenes import Scene, SceneObject, draw_scene, photo_scene
 from model.training.shapes import CATEGORIES, UNKNOWN
+
+Click = tuple[Scene, SceneObject, Prompt]
+
+UNNAMED_SHARE = 4
+"""Of so many clicks that scores are fitted on, one is on a photograph: a drawn scene has a name for most things."""
 
 SEEN = ("colour", "size", "place")
 """Facts that pixels settle."""
@@ -53,19 +59,28 @@ def names_it(trial: Trial) -> bool:
     return bool(re.search(rf"\b{trial.truth.category}\b", trial.words.caption))
 
 
-def held_out(seed: int, scenes: int) -> Iterator[tuple[Scene, SceneObject, Prompt]]:
+def held_out(seed: int, scenes: int) -> Iterator[Click]:
     """Scenes of a series that no training draws, with one object of each and a click on it."""
     for index in range(scenes):
         scene = draw_scene(seed, index)
-        rng = np.random.default_rng((seed, index, 5))
-        thing = scene.objects[int(rng.integers(len(scene.objects)))]
-        yield scene, thing, Prompt((prompts.first_click(thing.mask, rng),))
+        yield _clicked(scene, np.random.default_rng((seed, index, 5)))
 
 
-def attempt(pam: PAM, seed: int, scenes: int) -> list[Trial]:
-    """Click once on one object of each of `scenes` held-out scenes."""
+def held_back(seed: int, scenes: int) -> Iterator[Click]:
+    """The same of photographs that no training shows; what is clicked has no name."""
+    for index in range(scenes):
+        yield _clicked(photo_scene(seed, index, names=HELD_BACK), np.random.default_rng((seed, index, 5)))
+
+
+def _clicked(scene: Scene, rng: np.random.Generator) -> Click:
+    thing = scene.objects[int(rng.integers(len(scene.objects)))]
+    return scene, thing, Prompt((prompts.first_click(thing.mask, rng),))
+
+
+def attempt(pam: PAM, clicks: Iterable[Click]) -> list[Trial]:
+    """What comes of each click."""
     trials = []
-    for scene, thing, prompt in held_out(seed, scenes):
+    for scene, thing, prompt in clicks:
         region = pam.perceive(pam.encode(scene.image), prompt)
         trials.append(
             Trial(
@@ -81,7 +96,7 @@ def attempt(pam: PAM, seed: int, scenes: int) -> list[Trial]:
 
 def evaluate(pam: PAM, seed: int, scenes: int) -> dict[str, Any]:
     """The figures of `attempt`, see `figures`."""
-    return figures(attempt(pam, seed, scenes))
+    return figures(attempt(pam, held_out(seed, scenes)))
 
 
 def figures(trials: list[Trial]) -> dict[str, Any]:
@@ -115,9 +130,13 @@ def confidence(trials: Iterable[Trial], field: str) -> tuple[np.ndarray, np.ndar
 
 
 def calibrated(pam: PAM, seed: int, scenes: int) -> dict[str, tuple[float, float]]:
-    """What turns the log-probabilities of a model's answers into the chance that they are right, see PAMConfig."""
+    """What turns the log-probabilities of a model's answers into the chance that they are right, see PAMConfig.
+
+    Fitted on `scenes` clicks, one of UNNAMED_SHARE on a photograph.
+    """
     pam.config = replace(pam.config, calibration={})
-    trials = attempt(pam, seed, scenes)
+    photographed = scenes // UNNAMED_SHARE
+    trials = attempt(pam, [*held_out(seed, scenes - photographed), *held_back(seed, photographed)])
     found = {}
     for field in FIELDS:
         # What is not named is scored by a rule of its own.

@@ -24,7 +24,7 @@ from model.training.calibration import collect, fit_temperature
 from model.training.closeness import CloseUpStage
 from model.training.curves import draw_curves
 from model.training.data import SceneBatches, Series, batches
-from model.training.evaluation import attempt, calibrated, confidence, figures
+from model.training.evaluation import attempt, calibrated, confidence, figures, held_out
 from model.training.loop import console, train
 from model.training.scenes import DATA_VERSION
 from model.training.segmentation import SegmentationStage
@@ -193,10 +193,10 @@ def finish(pam: PAM, about: dict[str, Any], work: Path, scenes: int) -> None:
     pam.config = replace(pam.config, label_temperature=round(temperature, 3))
     save(pam, trained, about)
     console.rule("held-out scenes")
-    trials = attempt(load(trained), MEASURED_ON, scenes)
+    trials = attempt(load(trained), held_out(MEASURED_ON, scenes))
     about["figures"] = {
         "trained": figures(trials),
-        "untrained": figures(attempt(load(work / "untrained"), MEASURED_ON, max(1, scenes // 4))),
+        "untrained": figures(attempt(load(work / "untrained"), held_out(MEASURED_ON, max(1, scenes // 4)))),
     }
     console.print_json(json.dumps(about["figures"]))
     save(pam, trained, about)

@@ -13,10 +13,13 @@ import numpy as np
 
 VIEWS = ("astronaut", "chelsea", "stereo_motorcycle", "rocket", "immunohistochemistry", "moon")
 """Photographs of scikit-image, by their names in skimage.data, whose parts are shown as things without a name. None of
-them is measured on, or fitted on: see the groups of tests/data/objects.json."""
+them is under `test` in tests/data/objects.json."""
 
 SURFACES = (*VIEWS, "brick", "grass", "gravel", "page", "text")
 """Those that grounds and coats are cut from."""
+
+HELD_BACK = ("coffee",)
+"""Those that training does not show, for scores to be fitted on; nothing is measured on them either."""
 
 LONGEST = 512
 """Longest side at which a photograph is kept, in pixels."""

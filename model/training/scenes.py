@@ -90,10 +90,10 @@ def draw_scene(seed: int, index: int, side: int = SIDE, *, photographed: bool = 
     return Scene(final, tuple(objects))
 
 
-def photo_scene(seed: int, index: int, side: int = SIDE) -> Scene:
-    """A photograph as a scene: its parts have colour, size and place like all things, and no name."""
+def photo_scene(seed: int, index: int, side: int = SIDE, names: tuple[str, ...] = photographs.VIEWS) -> Scene:
+    """One of these photographs as a scene: its parts have colour, size and place like all things, and no name."""
     rng = np.random.default_rng((seed, index, 13))
-    view = photographs.cut(rng, side)
+    view = photographs.cut(rng, side, names)
     final = _degrade(view.image.astype(np.float32), rng)
     masks = photographs.things(view, rng)
     objects = [SceneObject(mask, look_at(final, mask, UNKNOWN, _grain(final, mask))) for mask in masks]
