@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
 from backend import metrics
 from backend.errors import BackendError, RequestError
-from model import PAM, EncodedImage, Prompt, PromptError, Region, WordOptions
+from model import PAM, EncodedImage, Prompt, PromptError, Region, Segmentation, WordOptions, Words
 from model.errors import LabelError
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,14 @@ class ModelNotReady(BackendError):
     """The model is still loading, could not be loaded, or is too busy."""
 
     status, code = 503, "model_not_ready"
+
+
+@dataclass(frozen=True, eq=False)
+class Perceived:
+    """A region, and what more can be asked about it with."""
+
+    segmentation: Segmentation
+    region: Region
 
 
 class Engine:
@@ -65,14 +74,20 @@ class Engine:
 
     def perceive(
         self, image: EncodedImage, prompt: Prompt, timeout: float, labels: Sequence[str] | None = None
-    ) -> Region:
+    ) -> Perceived:
         """Mask and words for a prompt, whose turn is waited for `timeout` seconds.
 
         labels: of which the category is one, or None. Raises ModelNotReady, and RequestError for a prompt that means
         nothing or labels that are no list to choose from.
         """
         with self._using("perceive", timeout) as pam:
-            return pam.perceive(image, prompt, labels, self._options)
+            found = pam.segment(image, prompt)
+            return Perceived(found, *pam.regions([found], labels, self._options))
+
+    def explain(self, found: Segmentation, category: str, timeout: float) -> Words:
+        """What the model says of a region whose category is known. Raises what `perceive` does."""
+        with self._using("explain", timeout) as pam:
+            return pam.describe(found, [category], self._options)
 
     def check_ready(self) -> PAM:
         """The model; raises ModelNotReady, with the reason, as long as there is none."""

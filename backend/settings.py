@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     top_p: float = Field(
         1.0, gt=0, le=1, description="With a temperature: drawn from the likeliest words that have this probability."
     )
+    memory: bool = Field(
+        True,
+        description="Whether what annotators called a region is suggested for its like, in the same project, at once.",
+    )
     label_studio_url: str | None = Field(
         None,
         validation_alias=_as_the_field_knows_it("LABEL_STUDIO_URL"),

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -22,11 +22,12 @@ from backend.engine import Engine, ModelNotReady
 from backend.errors import PictureError, RequestError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
+from backend.memory import ProjectMemories
 from backend.outcome import as_offered
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.smart_prompt import SmartPrompt, read_prompt
-from backend.suggestion import Suggestion
+from backend.suggestion import Suggestion, to_text
 from model import Region
 
 _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
@@ -35,15 +36,20 @@ _STALE_MEMORY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is suggested for one task: Label Studio results, how good the mask is (0..1), and who says so."""
+    """What is suggested for one task: Label Studio results, how good the mask is (0..1), and who says so.
+
+    sources: field to whose word it is, "model" or "memory", where that is a question.
+    """
 
     results: list[dict[str, Any]]
     score: float
     model_version: str
+    sources: Mapping[str, str]
 
     def as_json(self) -> dict[str, Any]:
         """As `/predict` answers it."""
-        return {"result": self.results, "score": self.score, "model_version": self.model_version}
+        said = {"result": self.results, "score": self.score, "model_version": self.model_version}
+        return said | {"sources": dict(self.sources)}
 
 
 class Suggester:
@@ -51,7 +57,7 @@ class Suggester:
 
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
-        self._ledger, self._studios = ledger, studios
+        self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
@@ -99,17 +105,34 @@ class Suggester:
                 f"{width} x {height}: reload the task",
                 code="image_changed",
             )
-        left = self._settings.predict_timeout - (time.monotonic() - began)
-        region = self._engine.perceive(picture.encoded, prompt.prompt, left, choices(config, prompt.label))
+        region, sources = self._describe(request, config, prompt, picture, began)
         region_id = new_region_id()
         results = answer(region, config, region_id, prompt.label, self._settings.polygon_tolerance)
         seconds = time.monotonic() - began
         suggestion = _suggestion(
-            region, region_id, request, task, prompt, picture, _address(task.data, config), seconds
+            region, region_id, request, task, prompt, picture, _address(task.data, config), seconds, sources
         )
         self._ledger.record_suggestion(as_offered(suggestion, results, config))
         metrics.SUGGESTIONS.inc()
-        return Prediction(results, region.score, region.model_version)
+        return Prediction(results, region.score, region.model_version, sources)
+
+    def _describe(
+        self, request: PredictRequest, config: LabelingConfig, prompt: SmartPrompt, picture: Picture, began: float
+    ) -> tuple[Region, Mapping[str, str]]:
+        """The region that is meant, in words of the model and of who corrected its like; and which are whose."""
+        until = began + self._settings.predict_timeout
+        labels = choices(config, prompt.label)
+        perceived = self._engine.perceive(picture.encoded, prompt.prompt, until - time.monotonic(), labels)
+        if not self._settings.memory or request.project_id is None:
+            return perceived.region, {}
+        advice = self._memories.advise(request.project_id, config, perceived.region, labels)
+        if not advice.explain:
+            return advice.region, advice.sources
+        words = advice.region.words
+        told = self._engine.explain(perceived.segmentation, words.category, until - time.monotonic())
+        scores = dict(words.log_probabilities) | {"explanation": told.log_probabilities["explanation"]}
+        explained = replace(words, explanation=told.explanation, log_probabilities=scores)
+        return replace(advice.region, words=explained), advice.sources
 
     def _prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         address = _address(task.data, config)
@@ -150,6 +173,7 @@ def _suggestion(
     picture: Picture,
     address: str,
     seconds: float,
+    sources: Mapping[str, str],
 ) -> Suggestion:
     height, width = region.mask.shape
     return Suggestion(
@@ -171,4 +195,6 @@ def _suggestion(
         image_sha256=picture.sha256,
         seconds=seconds,
         created_at=datetime.now(UTC),
+        embedding=None if region.embedding is None else to_text(region.embedding),
+        sources=sources,
     )

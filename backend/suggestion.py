@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+
+import numpy as np
 
 from model.prompt import Box, Point
 
@@ -24,6 +27,8 @@ class Suggestion:
     offered:       field to text as the screen showed it, which leaves out what the project has no field for and what is
                    in none of its lists; None where that was not kept.
     offered_rle:   the mask as the screen showed it, where that is not `mask_rle`: a polygon or a rectangle round it.
+    embedding:     of the region, as `to_text` writes it; None where that was not kept.
+    sources:       field to whose word it is, "model" or "memory"; the model's where nothing is said.
     """
 
     region_id: str
@@ -46,6 +51,8 @@ class Suggestion:
     created_at: datetime
     offered: Mapping[str, str] | None = None
     offered_rle: str | None = None
+    embedding: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """All fields, as one line of ASCII."""
@@ -59,3 +66,13 @@ class Suggestion:
         fields["box"] = fields["box"] and Box(*fields["box"])
         fields["created_at"] = datetime.fromisoformat(fields["created_at"])
         return cls(**fields)
+
+
+def to_text(embedding: np.ndarray) -> str:
+    """A vector, float (E,), in base64, rounded to float16."""
+    return base64.b64encode(embedding.astype("<f2").tobytes()).decode()
+
+
+def from_text(text: str) -> np.ndarray:
+    """The inverse of `to_text`: float16 (E,)."""
+    return np.frombuffer(base64.b64decode(text), "<f2")

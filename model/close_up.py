@@ -16,7 +16,6 @@ from torch import Tensor
 
 from model import sam as sam2
 from model.errors import ModelError
-from model.perceiver import FULL, QUARTER
 from model.sam import SamOutput
 
 if TYPE_CHECKING:
@@ -74,8 +73,8 @@ def decode(sam: Any, pixels: Tensor, masks: Tensor) -> SamOutput:
     return sam2.decode(sam, sam2.encode(sam, pixels), nowhere, padding, masks, one_image=False)
 
 
-def visual_tokens(pam: PAM, segmentations: Sequence[Segmentation]) -> Tensor:
-    """What stands for the image placeholder of B regions, float (B, V, hidden).
+def look(pam: PAM, segmentations: Sequence[Segmentation]) -> SamOutput:
+    """What SAM 2 makes of the close-ups of B regions.
 
     Raises ModelError for a segmentation without its picture.
     """
@@ -86,23 +85,4 @@ def visual_tokens(pam: PAM, segmentations: Sequence[Segmentation]) -> Tensor:
         views.append(cut(found.image, found.mask, pam.config.close_up))
     like = segmentations[0].output.image
     pixels, masks = (torch.stack(each).to(like) for each in zip(*views, strict=True))
-    whole = [found.output for found in segmentations]
-    return arrange(
-        pam,
-        decode(pam.sam, pixels, masks),
-        torch.cat([output.image for output in whole]),
-        torch.cat([output.tokens for output in whole]),
-    )
-
-
-def arrange(pam: PAM, close: SamOutput, image: Tensor, tokens: Tensor) -> Tensor:
-    """Both looks at B regions in sequence, float (B, V, hidden).
-
-    image, tokens: of the look at the whole, as in SamOutput.
-    """
-    looks = (
-        pam.perceiver(close.image, close.tokens, FULL),
-        pam.perceiver(image, tokens, QUARTER),
-    )
-    newline = pam.frame_newline.expand(len(image), 1, -1)
-    return torch.cat([part for look in looks for part in (pam.arrange(*look), newline)], dim=1)
+    return decode(pam.sam, pixels, masks)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
@@ -17,7 +18,7 @@ from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
-from model.perceiver import FULL, SemanticPerceiver
+from model.perceiver import FULL, QUARTER, SemanticPerceiver
 from model.prompt import Box, Prompt
 from model.region import Candidate, Region, Words
 from model.segmentation import DecodedCandidates, EncodedImage, Segmentation
@@ -126,14 +127,7 @@ class PAM(nn.Module):
         asked for. Raises QuestionError for options that PAM was not trained on, LabelError for labels that are
         no list to choose from.
         """
-        said = []
-        for some in _chunks(segmentations, REGIONS_PER_PASS):
-            prefix = self.read(self.visual_tokens(some))
-            if labels is None:
-                said += self._speaker.describe(prefix, options)
-            else:
-                said += self._speaker.describe_as_one_of(prefix, labels, options)
-        return said
+        return [words for words, _ in self._tell(segmentations, labels, options)]
 
     @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
@@ -201,9 +195,19 @@ class PAM(nn.Module):
     ) -> list[Region]:
         """Segment and describe what several prompts on one image mean; labels as in `describe_batch`."""
         segmentations = self.segment_batch(image, prompts)
+        return self.regions(segmentations, labels, options)
+
+    @torch.inference_mode()
+    def regions(
+        self,
+        segmentations: Sequence[Segmentation],
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+    ) -> list[Region]:
+        """Masks, words and embeddings of what was segmented; labels as in `describe_batch`."""
         return [
-            Region(found.mask, found.score, found.object_score, words, self.version)
-            for found, words in zip(segmentations, self.describe_batch(segmentations, labels, options), strict=True)
+            Region(found.mask, found.score, found.object_score, words, self.version, embedding)
+            for found, (words, embedding) in zip(segmentations, self._tell(segmentations, labels, options), strict=True)
         ]
 
     def warm_up(self, options: WordOptions = PLAIN) -> None:
@@ -224,12 +228,7 @@ class PAM(nn.Module):
 
         Image tokens, newline, semantic tokens, newline; with a close-up those of two looks (see model/close_up.py).
         """
-        if self.config.close_up:
-            return close_up.visual_tokens(self, segmentations)
-        outputs = [s.output for s in segmentations]
-        return self.arrange(
-            *self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
-        )
+        return self._in_sequence(self._looks(segmentations))
 
     def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
         """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
@@ -319,6 +318,37 @@ class PAM(nn.Module):
         if rough is not None:
             return sam2.mask_prompt(rough, self.sam, self.device).to(self.image_newline.dtype)
         return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
+
+    def _tell(
+        self, segmentations: Sequence[Segmentation], labels: Sequence[str] | None, options: WordOptions
+    ) -> Iterator[tuple[Words, np.ndarray]]:
+        """Words and embeddings of regions, see `Region`."""
+        for some in _chunks(segmentations, REGIONS_PER_PASS):
+            looks = self._looks(some)
+            prefix = self.read(self._in_sequence(looks))
+            if labels is None:
+                said = self._speaker.describe(prefix, options)
+            else:
+                said = self._speaker.describe_as_one_of(prefix, labels, options)
+            _, semantic = looks[0]
+            yield from zip(said, F.normalize(semantic.float().mean(dim=1), dim=1).cpu().numpy(), strict=True)
+
+    def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, Tensor]]:
+        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
+        the whole."""
+        image = torch.cat([found.output.image for found in segmentations])
+        tokens = torch.cat([found.output.tokens for found in segmentations])
+        if not self.config.close_up:
+            return [self.perceiver(image, tokens)]
+        near = close_up.look(self, segmentations)
+        return [self.perceiver(near.image, near.tokens, FULL), self.perceiver(image, tokens, QUARTER)]
+
+    def _in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
+        if len(looks) == 1:
+            return self.arrange(*looks[0])
+        newline = self.frame_newline.expand(len(looks[0][0]), 1, -1)
+        return torch.cat([part for look in looks for part in (self.arrange(*look), newline)], dim=1)
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

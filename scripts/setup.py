@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".complete"
+LOG, TAIL = VENV / "setup.log", 12
 CONSTRAINTS = ROOT / "constraints.txt"
 SAM2_NEEDS = ("hydra-core", "iopath", "tqdm")
 STEPS = 4
@@ -127,11 +128,24 @@ def install_project() -> None:
 
 def pip(*arguments: str) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--constraint", str(CONSTRAINTS)]
-    if subprocess.run([*command, *arguments]).returncode != 0:
+    with LOG.open("a", encoding="utf-8") as log:
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, errors="replace")
+        for line in process.stdout or ():
+            log.write(line)
+            show(line.strip())
+    show("")
+    if process.wait() != 0:
+        print("".join(LOG.read_text(encoding="utf-8").splitlines(keepends=True)[-TAIL:]), file=sys.stderr)
         fail(
-            "pip could not install that: the reason stands above. Without a network, connect it (or point pip at a "
-            "mirror); then rerun, it goes on from here"
+            f"pip could not install that: the reason stands above, more in {LOG}. Without a network, connect it (or "
+            "point pip at a mirror); then rerun, it goes on from here"
         )
+
+
+def show(line: str) -> None:
+    """What is being done, in one line that the next one replaces; nothing where that is no terminal."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
 
 
 def run_quietly(*command: object) -> str | None:

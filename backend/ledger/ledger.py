@@ -21,6 +21,7 @@ from typing import Any
 from backend.ledger.database import Database
 from backend.ledger.group_commit import GroupCommit
 from backend.ledger.intake import TaskPage, take_event, take_page
+from backend.ledger.memories import Memories
 from backend.ledger.outcomes import Outcomes
 from backend.ledger.project import Project
 from backend.ledger.reconciliation import Reconciliation
@@ -61,6 +62,7 @@ class Ledger:
         self._journal_bytes = journal_bytes
         self._file = Database(path)
         self.outcomes = Outcomes(self._file)
+        self.memories = Memories(self._file)
         self._journal = GroupCommit(self._write_events)
 
     def close(self) -> None:

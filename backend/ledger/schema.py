@@ -24,7 +24,14 @@ CREATE TABLE outcomes (
     words TEXT NOT NULL
 );
 CREATE INDEX outcomes_of_task ON outcomes (project_id, task_id);
-CREATE TABLE settled (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL)
+CREATE TABLE settled (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL);
+CREATE TABLE memories (
+    project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, region_id TEXT NOT NULL, model_version TEXT NOT NULL,
+    category TEXT NOT NULL, explanation TEXT NOT NULL, suggested TEXT NOT NULL, embedding BLOB NOT NULL
+);
+CREATE INDEX memories_of_task ON memories (project_id, task_id);
+CREATE INDEX memories_of_model ON memories (project_id, model_version);
+CREATE TABLE remembered (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL)
 """
 _TABLES = f"""
 CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, received_at TEXT NOT NULL, body TEXT NOT NULL);

@@ -56,21 +56,21 @@ def test_an_error_gives_the_turn_back(nano: PAM):
     for _ in range(3):
         with pytest.raises(Exception, match="needs a positive click"):
             engine.perceive(image, Prompt(), 1)
-    assert engine.perceive(image, Prompt((Point(5, 5),)), 1).mask[5, 5]
+    assert engine.perceive(image, Prompt((Point(5, 5),)), 1).region.mask[5, 5]
 
 
 def test_the_settings_decide_how_regions_are_described(make_backend: Callable[..., Backend], nano: PAM, monkeypatch):
     """Language, caption style and decoding reach the model from the settings, through the whole backend."""
     heard: list[tuple[Sequence[str] | None, WordOptions]] = []
-    perceive = nano.perceive
+    regions = nano.regions
 
-    def listen(image, prompt, labels=None, options=None):
+    def listen(segmentations, labels=None, options=None):
         heard.append((labels, options))
-        return perceive(image, prompt, labels, options)
+        return regions(segmentations, labels, options)
 
     chosen = {"language": "en", "caption": "detailed", "max_new_tokens": 5, "temperature": 0.5, "top_p": 0.9}
     engine = ready(make_backend(**chosen)).engine
-    monkeypatch.setattr(nano, "perceive", listen)
+    monkeypatch.setattr(nano, "regions", listen)
     image = engine.encode(np.zeros((20, 20, 3), np.uint8))
     engine.perceive(image, Prompt((Point(5, 5),)), 5, ["coin", "cup"])
     decoding = DecodingOptions(max_new_tokens=5, temperature=0.5, top_p=0.9)

@@ -142,7 +142,7 @@ def test_a_picture_that_cannot_be_had_says_why(double, reply, says):
     begun = time.monotonic()
     with pytest.raises(PictureError, match=says):
         fetch("/data/upload/1/a.jpg", 1, studio(double), LIMITS)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 20
 
 
 def test_a_wrong_token_is_named_by_kind_and_not_shown(double):

@@ -26,6 +26,7 @@ COIN, BESIDE_COIN = (153, 47), (188, 75)
 """The third coin of the first row, and the dark cloth near it."""
 NEXT_COIN, NEXT_CORNERS = (217, 47), ((188, 17), (246, 76))
 STROKE = ((150, 78), (165, 84), (182, 84))
+THIRD_CORNERS = ((254, 22), (307, 74))
 MENDED = {"category": "silver coin", "caption": "A worn silver coin with a head on it."}
 
 
@@ -39,7 +40,8 @@ class SavedRegion:
 
 @pytest.mark.e2e
 def test_click_becomes_a_corrected_training_record(demo: Demo, annotator: Annotator, tmp_path: Path) -> None:
-    """The whole path: suggestion, refinement, acceptance, mended words and mask, submission, ledger and export."""
+    """The whole path: suggestion, refinement, acceptance, mended words and mask, submission, ledger and export; and the
+    next coin is called what the annotator called the first two."""
     task = coins_task(demo)
     suggested = point_at_a_coin(annotator, demo.project, task)
     mend(annotator)
@@ -48,7 +50,7 @@ def test_click_becomes_a_corrected_training_record(demo: Demo, annotator: Annota
 
     coin, next_coin = saved_regions(demo, task)
     assert coin.words == suggested | MENDED
-    assert next_coin.words.keys() == set(FIELDS)
+    assert next_coin.words.keys() == set(FIELDS) and next_coin.words["category"] == MENDED["category"]
     for region, centre, other in ((coin, COIN, NEXT_COIN), (next_coin, NEXT_COIN, COIN)):
         assert region.mask[centre[1], centre[0]] and not region.mask[other[1], other[0]]
 
@@ -64,6 +66,7 @@ def test_click_becomes_a_corrected_training_record(demo: Demo, annotator: Annota
     out = tmp_path / "regions"
     run_export(demo, out)
     assert_exported(out, coin, next_coin)
+    box_a_third_coin(demo, annotator, task)
 
 
 def point_at_a_coin(annotator: Annotator, project: int, task: int) -> dict[str, str]:
@@ -98,7 +101,23 @@ def box_the_next_coin(annotator: Annotator) -> None:
     annotator.screenshot("box_suggestion")
     annotator.accept()
     assert annotator.region_count() == 2
+    annotator.select_region(1)
+    annotator.rewrite("category", MENDED["category"])
     annotator.screenshot("two_regions")
+    annotator.deselect()
+
+
+def box_a_third_coin(demo: Demo, annotator: Annotator, task: int) -> None:
+    """It comes with the words that two others were corrected to, and the ledger knows that they are remembered."""
+    annotator.choose_smart_box()
+    annotator.draw_box(*THIRD_CORNERS)
+    annotator.accept()
+    annotator.select_region(2)
+    annotator.screenshot("remembered")
+    assert annotator.read("category") == MENDED["category"]
+    with Ledger(data_dir(demo) / "ledger.sqlite") as ledger:
+        *_, suggestion = ledger.suggestions_of_task(demo.project, task)
+    assert suggestion.sources["category"] == "memory"
 
 
 def coins_task(demo: Demo) -> int:
@@ -178,7 +197,7 @@ def assert_exported(out: Path, coin: SavedRegion, next_coin: SavedRegion) -> Non
         coin.words["category"],
         next_coin.words["category"],
     ]
-    assert [row["attributes"]["outcome"] for row in coco["annotations"]] == ["corrected", "accepted"]
+    assert [row["attributes"]["outcome"] for row in coco["annotations"]] == ["corrected", "corrected"]
     for row, region in zip(coco["annotations"], (coin, next_coin), strict=True):
         height, width = row["segmentation"]["size"]
         assert np.array_equal(masks.from_coco_rle(row["segmentation"]["counts"], height, width), region.mask)

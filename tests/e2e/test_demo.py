@@ -84,7 +84,7 @@ def test_recovers_from_kills_and_keeps_the_work(tmp_path: Path) -> None:
     started = time.monotonic()
     with Run(folder) as third:
         third.until("is ready")
-        assert time.monotonic() - started < 40
+        assert time.monotonic() - started < 120
         assert "makes its database" not in third.said and "imported" not in third.said
         assert_one_of_everything(third)
         assert third.ask(f"/api/tasks/{task}/").json()["annotations"]

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -45,10 +44,8 @@ def make_complete(checkout: Path) -> None:
 
 def test_does_nothing_when_nothing_changed(checkout: Path) -> None:
     make_complete(checkout)
-    started = time.monotonic()
     result = run_setup(checkout)
     assert result.returncode == 0 and result.stdout == "setup: .venv is ready\n"
-    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
@@ -64,6 +61,8 @@ def test_failing_pip_is_one_sentence_and_the_rerun_keeps_the_environment(checkou
     assert result.returncode == 1 and "[2/4] torch" in result.stdout
     assert result.stderr.splitlines()[-1].startswith("setup: pip could not install that")
     assert "Traceback" not in result.stderr
+    assert "The conflict is caused by" in result.stderr, "what pip said before it gave up"
+    assert len(result.stdout.splitlines()) == 2 and (checkout / ".venv" / "setup.log").is_file()
 
     kept = checkout / ".venv" / "kept"
     kept.touch()
