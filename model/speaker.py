@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ class WordOptions:
 
 
 UNKNOWN_SHARE = 0.1
-"""What is left of the score of an answer that says that the model does not know: it is worth a look, however sure."""
+"""What is left of the score of a name where one of the answers says that the model does not know."""
 
 PLAIN = WordOptions()
 """English, brief, greedy."""
@@ -69,27 +70,32 @@ class Speaker:
 
     def _words(self, category: Utterance, explanation: Utterance, caption: Utterance) -> Words:
         label, definition = split_explanation(explanation.text, category.text)
+        hedged = self._hedges(category.text) or self._hedges(label) or self._hedges(caption.text)
         return Words(
             category=category.text,
             explanation=definition,
             caption=caption.text,
             log_probabilities={
-                "category": self._score("category", category, names=category.text),
-                "explanation": self._score("explanation", explanation, names=label),
+                "category": self._score("category", category, hedged),
+                "explanation": self._score("explanation", explanation, hedged),
                 "caption": self._score("caption", caption),
             },
         )
 
-    def _score(self, field: str, said: Utterance, names: str | None = None) -> float:
+    def _hedges(self, text: str) -> bool:
+        """Whether an answer says that the model does not know."""
+        return bool(self.unknown) and bool(re.search(rf"\b{re.escape(self.unknown)}\b", text))
+
+    def _score(self, field: str, said: Utterance, hedged: bool = False) -> float:
         """The log of the chance that an answer is right.
 
-        names: what the answer says the thing is; where that is the word for not knowing, the score is low.
+        hedged: whether this or another answer about the region says that the model does not know.
         """
         value = said.log_probability
         if field in self.calibration and said.text:
             slope, offset = self.calibration[field]
             value = -math.log1p(math.exp(min(-(slope * value + offset), 700.0)))
-        return value + math.log(UNKNOWN_SHARE) if self.unknown and names == self.unknown else value
+        return value + math.log(UNKNOWN_SHARE) if hedged else value
 
     def describe_as_one_of(self, prefix: Prefix, labels: Sequence[str], options: WordOptions) -> list[Words]:
         """The same, with a category out of `labels`, which the explanation then begins with. Raises LabelError."""

@@ -17,7 +17,7 @@ from model.training import prompts, reliability
 from model.training.facts import COLOURS, PLACES, SIZES, TEXTURES, Facts, look_at
 from model.training.photographs import HELD_BACK
 from model.training.scenes import Scene, SceneObject, draw_scene, photo_scene
-from model.training.shapes import CATEGORIES, UNKNOWN
+from model.training.shapes import CATEGORIES, DEFINITIONS, UNKNOWN
 
 Click = tuple[Scene, SceneObject, Prompt]
 
@@ -136,14 +136,27 @@ def calibrated(pam: PAM, seed: int, scenes: int) -> dict[str, tuple[float, float
     """
     pam.config = replace(pam.config, calibration={})
     photographed = scenes // UNNAMED_SHARE
-    trials = attempt(pam, [*held_out(seed, scenes - photographed), *held_back(seed, photographed)])
+    return fitted([*attempt(pam, held_out(seed, scenes - photographed)), *attempt(pam, held_back(seed, photographed))])
+
+
+def fitted(trials: list[Trial]) -> dict[str, tuple[float, float]]:
+    """The same, from what came of clicks without a calibration."""
     found = {}
     for field in FIELDS:
-        # What is not named is scored by a rule of its own.
-        known = [t for t in trials if t.words[field] and (field == "caption" or t.words.category != UNKNOWN)]
+        # Where nothing is named, the score has a rule of its own.
+        known = [t for t in trials if t.words[field] and (field == "caption" or not hedged(t.words))]
         score, right = confidence(known, field)
         found[field] = reliability.fit(np.log(score), right)
     return found
+
+
+def hedged(words: Words) -> bool:
+    """Whether one of a region's answers says "object"."""
+    return (
+        words.category == UNKNOWN
+        or words.explanation == DEFINITIONS[UNKNOWN]
+        or bool(re.search(rf"\b{UNKNOWN}\b", words.caption))
+    )
 
 
 def read_caption(caption: str) -> dict[str, str | None]:
