@@ -1,5 +1,7 @@
 FROM python:3.11-slim
 ARG TORCH_INDEX_URL=
+# Letters for the pictures of data sets whose words are Chinese.
+RUN apt-get update && apt-get install -y --no-install-recommends fonts-wqy-microhei && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY scripts scripts

@@ -10,6 +10,7 @@ from backend import pictures
 from backend.connections import Connections
 from backend.encoded_images import EncodedImages
 from backend.engine import Engine
+from backend.existing_ledger import LEDGER
 from backend.ledger import Ledger
 from backend.settings import Settings
 from backend.suggest import Suggester
@@ -32,7 +33,7 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
 
     load: gives the model, instead of the one that the settings name. Raises LedgerError.
     """
-    ledger = Ledger(settings.data_dir / "ledger.sqlite", settings.journal_bytes)
+    ledger = Ledger(settings.data_dir / LEDGER, settings.journal_bytes)
     engine = Engine(
         load
         or (lambda: model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)),

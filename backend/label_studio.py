@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import threading
 import time
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
+from backend.access_tokens import claims, lifetime
 from backend.errors import LabelStudioError
 
 PAGE = 25
@@ -54,8 +53,8 @@ class LabelStudio:
         self._api_key = (api_key or "").strip()
         if not (self._api_key.isascii() and self._api_key.isprintable()):
             raise LabelStudioError("the token of Label Studio holds characters that no token has: copy it again")
-        self._is_refresh_token = _claims(self._api_key).get("token_type") == "refresh"
-        self._is_access_token = _claims(self._api_key).get("token_type") == "access"
+        self._is_refresh_token = claims(self._api_key).get("token_type") == "refresh"
+        self._is_access_token = claims(self._api_key).get("token_type") == "access"
         self._access: tuple[str, float] | None = None
         self._failure: tuple[LabelStudioError, float] | None = None
         self._renewing = threading.Lock()
@@ -193,7 +192,7 @@ class LabelStudio:
         access = self._object(response, "/api/token/refresh/").get("access")
         if not isinstance(access, str):
             raise LabelStudioError(f"{self.url} gave no access token for {self.token_kind}")
-        return access, asked + _lifetime(access) - _RENEW_BEFORE
+        return access, asked + lifetime(access, 2 * _RENEW_BEFORE) - _RENEW_BEFORE
 
     def _send(
         self, method: str, url: str, most: int = _ATTEMPTS, longest_wait: float = _LONGEST_WAIT, **arguments: Any
@@ -267,27 +266,6 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     except (httpx.InvalidURL, ValueError):
         return "", "", None
     return ("", "", None) if parsed.userinfo else (parsed.scheme, parsed.host, parsed.port)
-
-
-def _claims(token: str) -> dict[str, Any]:
-    """What a JWT says of itself; empty for a token of another kind. The server checks it, we only need its kind."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
-
-
-def _lifetime(access: str) -> float:
-    """Seconds that an access token lives, by its own two times: the clocks of two machines need not agree."""
-    claims = _claims(access)
-    try:
-        return float(claims["exp"]) - float(claims["iat"])
-    except (KeyError, TypeError, ValueError):
-        return 2 * _RENEW_BEFORE
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -6,16 +6,21 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from backend.settings import Settings
 
 
 def _kind(annotation: Any) -> str:
-    return {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(annotation, "TEXT")
+    """What an option takes, as `--help` shows it: its choices, where it has some."""
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    named = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
+    return next((named[kind] for kind in (annotation, *get_args(annotation)) if kind in named), "TEXT")
 
 
 def _shown(default: Any) -> str | bool:
@@ -70,5 +75,11 @@ def read_settings(options: dict[str, str]) -> Settings:
         return Settings.model_validate(options)
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
-            print(f"pam-studio: {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
+            print(": ".join(["pam-studio", *map(str, problem["loc"]), _said(problem)]), file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def _said(problem: ErrorDetails) -> str:
+    """What is wrong, in one sentence: that of our own check, or pydantic's."""
+    own = problem.get("ctx", {}).get("error")
+    return str(own) if isinstance(own, ValueError) else problem["msg"]

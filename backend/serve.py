@@ -10,6 +10,7 @@ from gunicorn.app.base import BaseApplication
 from backend.app import create_app
 from backend.assembly import assemble
 from backend.dataset.every import Exports
+from backend.existing_ledger import LEDGER
 from backend.ledger import Ledger
 from backend.settings import Settings
 
@@ -55,5 +56,5 @@ def serve(settings: Settings) -> None:
     if settings.label_studio_api_key and not settings.label_studio_url:
         logging.getLogger(__name__).warning("LABEL_STUDIO_API_KEY is set without LABEL_STUDIO_URL, so it is not used")
     # Tried here, where an error is one sentence, and not only in the worker, where it is a traceback and a restart.
-    Ledger(settings.data_dir / "ledger.sqlite").close()
+    Ledger(settings.data_dir / LEDGER).close()
     Server(settings).run()

@@ -13,6 +13,7 @@ import io
 import json
 import multiprocessing
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -160,7 +161,10 @@ def measured(work: Callable[[], None]) -> dict[str, float]:
 
 
 def _measure(work: Callable[[], None], sender: Any) -> None:
-    import backend.dataset.formats  # noqa: F401  so that imports are not measured
+    # So that imports are not measured; pyarrow takes pandas in when it makes its first table.
+    import pandas  # noqa: F401
+
+    import backend.dataset.formats  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.monotonic()
@@ -170,11 +174,15 @@ def _measure(work: Callable[[], None], sender: Any) -> None:
     sender.send({"wall": time.monotonic() - began, "cpu": cpu, "mib": after.ru_maxrss / 1024})
 
 
-def benchmark(regions: int, folder: Path) -> dict[str, Any]:
-    """The figures for one number of regions."""
+def benchmark(regions: int, folder: Path, ledgers: Path) -> dict[str, Any]:
+    """The figures for one number of regions. ledgers: folder of filled ledgers, where this one is added if missing."""
     tasks = regions // REGIONS_PER_IMAGE
-    path, out = folder / f"{regions}.sqlite", folder / f"{regions}"
-    fill(path, tasks)
+    filled, path, out = ledgers / f"{regions}.sqlite", folder / f"{regions}.sqlite", folder / f"{regions}"
+    if not filled.exists():
+        part = filled.with_suffix(".part")
+        fill(part, tasks)
+        part.rename(filled)
+    shutil.copy(filled, path)
     figures: dict[str, Any] = {"regions": regions, "images": tasks}
     figures["full"] = measured(partial(run_export, path, out))
     figures["nothing new"] = measured(partial(run_export, path, out))
@@ -210,10 +218,13 @@ def main(
     regions: Annotated[list[int], typer.Argument(help="Numbers of regions.")],
     picture_file: Annotated[Path | None, typer.Option("--plot", help="Draw the figures to this PNG.")] = None,
     figures_file: Annotated[Path | None, typer.Option("--figures", help="Write them to this JSON file.")] = None,
+    ledgers: Annotated[Path | None, typer.Option(help="Keep the filled ledgers here, for the next run.")] = None,
 ) -> None:
     """Measure exports of projects of these sizes."""
     with tempfile.TemporaryDirectory() as folder:
-        found = [benchmark(number, Path(folder)) for number in sorted(regions)]
+        kept = ledgers or Path(folder) / "ledgers"
+        kept.mkdir(parents=True, exist_ok=True)
+        found = [benchmark(number, Path(folder), kept) for number in sorted(regions)]
     if picture_file:
         plot(found, picture_file)
     if figures_file:

@@ -36,6 +36,9 @@ def export(
             metavar="ORG/NAME", help="Upload the version to this data set on the Hugging Face Hub (HF_TOKEN)."
         ),
     ] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Ask at once for images that could not be had, not only after a day.")
+    ] = False,
 ) -> None:
     """Make a new version of the data set of what annotators corrected, if anything has changed.
 
@@ -45,12 +48,10 @@ def export(
 
     from backend.dataset.export import export as run
     from backend.dataset.push import push as upload
-    from backend.dataset.sources import options_of, sources_of
-    from backend.ledger import Ledger
+    from backend.dataset.sources import ledger_of, options_of, sources_of
 
     options = options_of(settings, project)
-    path = settings.data_dir / "ledger.sqlite"
-    with Ledger(path, settings.journal_bytes) as ledger, Progress(transient=True) as bars:
+    with ledger_of(settings, project) as ledger, Progress(transient=True) as bars:
         bar = bars.add_task("", total=None)
         report = run(
             sources_of(settings, ledger, project),
@@ -58,6 +59,7 @@ def export(
             ledger,
             options,
             lambda step, done: bars.update(bar, description=f"{step}: {done}"),
+            retry=retry,
         )
     print(report.summary())
     if push:

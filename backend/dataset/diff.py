@@ -11,6 +11,9 @@ from typing import Any
 from backend.dataset.version import read_manifest, read_records, shard_digests
 
 _MASK = {"rle", "bbox", "area", "mask_iou"}
+_NO_CONTENT = {"updated_at"}
+"""Label Studio dates a whole annotation: each of its regions has another date where one was corrected."""
+
 _SHOWN = 10
 
 
@@ -98,4 +101,4 @@ def _records(version: Path, shards: list[str]) -> Iterator[dict[str, Any]]:
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-    return tuple(sorted(names - _MASK | ({"mask"} if "rle" in names else set())))
+    return tuple(sorted(names - _NO_CONTENT - _MASK | ({"mask"} if "rle" in names else set())))

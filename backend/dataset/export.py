@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from backend import labeling_config
 from backend.consensus import Consensus, Rule
-from backend.dataset.formats import FORMATS
+from backend.dataset.formats import FORMATS, conflicts
 from backend.dataset.harvest import FetchImage, Harvest
 from backend.dataset.images import ImagePool
 from backend.dataset.records import settle
@@ -25,6 +25,7 @@ from backend.dataset.version import read_manifest, write_version
 from backend.errors import ConfigError, ExportError, LabelStudioError
 from backend.ledger import Ledger
 from backend.reconcile import Progress, TaskSource, reconcile
+from backend.settle import settle_outcomes
 
 ALL_PROJECTS = "all"
 
@@ -66,10 +67,13 @@ def export(
     ledger: Ledger,
     options: ExportOptions,
     progress: Progress = lambda step, done: None,
+    *,
+    retry: bool = False,
 ) -> ExportReport:
     """Make a version of the data set in `out` of what annotators corrected; none where nothing has changed.
 
-    It begins by asking Label Studio for what webhooks missed. What cannot be had is left out and reported. Raises
+    It begins by asking Label Studio for what webhooks missed. What cannot be had is left out and reported; such images
+    are asked for again after `backend.dataset.harvest.RETRY_AFTER`, or, with `retry`, at once. Raises
     LabelStudioError, LedgerError, ConfigError or ExportError when there can be no version; the ones that are there are
     then untouched, and the next export goes on where this one stopped.
     """
@@ -84,8 +88,9 @@ def export(
                 with state.writing():
                     state.forget(source.id)
                 continue
-            reconcile(source.id, ledger, source.studio, progress)
-            tasks += _harvest(source, described[source.id], store, state, ledger, options, progress).run()
+            _bring_level(source, described[source.id], ledger, options, progress)
+            harvest = _harvest(source, described[source.id], store, state, ledger, options, progress)
+            tasks += replace(harvest, retry=retry).run()
         settle(state, options.names, options.validation)
         facts = _facts(described, state, options)
         written = write_version(
@@ -102,6 +107,7 @@ def export(
             shards_written=written.shards_written if written else 0,
             left_out=tuple(islice(state.left_out(), _SHOWN)),
             skipped=skipped,
+            conflicts=conflicts.count(newest),
         )
 
 
@@ -126,6 +132,23 @@ def _described(
         else:
             described[source.id] = project
     return described, skipped
+
+
+def _bring_level(
+    source: ProjectSource, project: Mapping[str, Any], ledger: Ledger, options: ExportOptions, progress: Progress
+) -> None:
+    """Find what webhooks missed, and what became of the suggestions of the tasks that changed."""
+    reconcile(source.id, ledger, source.studio, progress)
+    label_config = str(project.get("label_config") or "")
+    # Kept, so that `stats` compares by the same config and finds the work done.
+    ledger.remember_label_config(source.id, label_config)
+    settle_outcomes(
+        source.id,
+        ledger,
+        labeling_config.parse(label_config),
+        options.max_pixels,
+        lambda done: progress("comparing with suggestions", done),
+    )
 
 
 def _harvest(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC
@@ -15,7 +17,7 @@ from backend.annotations import CorrectedRegion, LeftOut, corrected_regions
 from backend.consensus import Consensus
 from backend.dataset.images import ImagePool, StoredImage
 from backend.dataset.state import Excluded, RegionRow, State, TaskRows
-from backend.dataset.texts import category_name, is_boilerplate, language
+from backend.dataset.texts import category_name, is_boilerplate, language, names_category
 from backend.errors import PictureError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
@@ -25,8 +27,11 @@ from backend.suggestion import Suggestion
 from backend.webhook_event import Annotation
 from model.region import FIELDS
 
-GENERATION = 1
+GENERATION = 2
 """Of what is made of an annotation: a change of this code that changes it counts as a change of all of them."""
+
+RETRY_AFTER = 24 * 60 * 60
+"""Seconds until an image that could not be had is asked for again: a thousand lost ones must not delay each export."""
 
 FetchImage = Callable[[str, int], bytes]
 """Image address and task id to the bytes of the image file; raises PictureError where it cannot be had."""
@@ -43,6 +48,7 @@ class Harvest:
     max_pixels:   largest mask that is read.
     key:          of the hashes that stand for annotators and addresses.
     consensus:    whose regions count where several annotators worked on one task.
+    retry:        ask for the images that could not be had, however lately they were asked for.
     """
 
     project: int
@@ -56,13 +62,14 @@ class Harvest:
     key: bytes
     consensus: Consensus
     progress: Callable[[int], None] = field(default=lambda done: None)
+    retry: bool = False
 
     def run(self) -> int:
         """Take in what changed since the last time; how many tasks that were. It can be killed, and goes on there."""
         settings = json.dumps([GENERATION, asdict(self.consensus), self.max_pixels], sort_keys=True)
         reading = self.state.reading(self.project, hashlib.sha256(settings.encode()).hexdigest())
         done = 0
-        for task in self.state.tasks_to_try_again(self.project):
+        for task in self.state.tasks_to_try_again(self.project, math.inf if self.retry else time.time()):
             done += 1
             rows = self._task(task)
             with self.state.writing():
@@ -99,7 +106,7 @@ class Harvest:
             tuple(run.excluded),
             {address: image for address, image in run.pictures.items() if image is not None},
             sum(a.was_cancelled for a in annotations),
-            run.again,
+            int(time.time()) + RETRY_AFTER if run.again else 0,
         )
 
 
@@ -164,10 +171,10 @@ class _Task:
             if text and is_boilerplate(text, preset.presets if preset else ()):
                 self._leave_out(region, "boilerplate", f"its {name} says nothing: {text[:50]!r}")
                 text = ""
-            elif name == "explanation" and text and _is_of_another_category(outcome):
+            elif text and _is_of_another_category(name, outcome):
                 self._leave_out(
-                    region, "boilerplate",
-                    "its category was corrected, but the explanation is still the one of the suggested category",
+                    region, "outdated",
+                    f"its category was corrected, but the {name} is still the one of the suggested category",
                 )  # fmt: skip
                 text = ""
             yield name, text
@@ -207,13 +214,15 @@ class _Task:
         return hmac.digest(self._harvest.key, text.encode("utf-8", "backslashreplace"), "sha256").hex()[:16]
 
 
-def _is_of_another_category(outcome: Outcome) -> bool:
-    """Whether the explanation was left as it was offered, but not the category that it explains."""
-    category, explanation = outcome.words.get("category"), outcome.words.get("explanation")
-    return (
-        category is not None
-        and explanation is not None
-        and explanation.letters == 0
-        and bool(category.offered)
-        and category_name(category.offered) != category_name(category.written)
-    )
+def _is_of_another_category(name: str, outcome: Outcome) -> bool:
+    """Whether a text was left as it was offered, but not the category that it speaks of.
+
+    An explanation speaks of it in any case; a caption where it names it, unless the new category does so, too.
+    """
+    category, text = outcome.words.get("category"), outcome.words.get(name)
+    if name == "category" or category is None or text is None or text.letters or not category.offered:
+        return False
+    if category_name(category.offered) == category_name(category.written):
+        return False
+    is_named = names_category(text.written, category.offered) and not names_category(category.written, category.offered)
+    return name == "explanation" or is_named

@@ -135,7 +135,8 @@ class Format(Protocol):
     def finish(self, folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
         """Write the files that span all `shards` (sorted), from what `write_shard` wrote for each; their paths.
 
-        parent: an older version's folder, whose files may be hard-linked where they are the same; None for the first.
+        parent: an older version's folder, whose files may be hard-linked, each to its own path, where they are the
+        same; None for the first.
         Memory stays flat: shard after shard is read, never all of them.
         """
         ...

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from backend.dataset.formats import conflicts
 from backend.dataset.state import Excluded
 
 _SHOWN = 10
@@ -22,6 +23,7 @@ class ExportReport:
     tasks:    how many were read, because they had changed.
     shards, shards_written: of the new version; the others were linked.
     skipped:  projects that are not in it, each with the reason.
+    conflicts: pairs of regions of different projects that cover one object and name it differently.
     left_out: the first few of what stayed out; `left_out.jsonl` in the version has all.
     """
 
@@ -33,6 +35,7 @@ class ExportReport:
     shards_written: int
     left_out: tuple[Excluded, ...]
     skipped: Mapping[int, str] = field(default_factory=dict)
+    conflicts: int = 0
 
     def summary(self) -> str:
         """A few lines."""
@@ -53,6 +56,11 @@ class ExportReport:
             lines += [f"  {_place(one)}: {one.what.reason}" for one in self.left_out[:_SHOWN]]
         if total > _SHOWN:
             lines.append(f"  and {total - _SHOWN} more, listed in {self.version / 'left_out.jsonl'}")
+        if self.manifest["left_out"].get("picture"):
+            lines.append("  images that could not be had are asked for again after a day, or at once with --retry")
+        if self.conflicts:
+            pairs = _count(self.conflicts, "pair")
+            lines.append(f"{pairs} of regions of different projects disagree: see {self.version / conflicts.FILE}")
         lines += [f"project {id} is not in it: {reason}" for id, reason in self.skipped.items()]
         return "\n".join(lines)
 

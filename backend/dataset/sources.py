@@ -10,6 +10,7 @@ from backend.dataset.export import ALL_PROJECTS, ExportOptions, ProjectSource
 from backend.dataset.formats import FORMATS
 from backend.dataset.texts import CategoryNames
 from backend.errors import ExportError
+from backend.existing_ledger import LEDGER, existing_ledger
 from backend.label_studio import LabelStudio
 from backend.ledger import Ledger
 from backend.settings import Settings
@@ -33,6 +34,16 @@ def options_of(settings: Settings, project: int | None) -> ExportOptions:
         names=CategoryNames.read(settings.categories) if settings.categories else CategoryNames(),
         projects=ALL_PROJECTS if project is None else str(project),
     )
+
+
+def ledger_of(settings: Settings, project: int | None) -> Ledger:
+    """The ledger of the data folder, opened. A new one is made only where the settings lead to the one `project`.
+
+    Raises LedgerError where there is none: a folder that was mistyped must not come into being.
+    """
+    if settings.data_dir.is_dir() and project is not None and settings.label_studio_url:
+        return Ledger(settings.data_dir / LEDGER, settings.journal_bytes)
+    return existing_ledger(settings)
 
 
 def sources_of(settings: Settings, ledger: Ledger, project: int | None) -> list[ProjectSource]:

@@ -19,7 +19,7 @@ from backend.annotations import LeftOut
 from backend.dataset.images import StoredImage
 from backend.errors import ExportError
 
-FORMAT = 1
+FORMAT = 2
 """Of this file; one of another format is made anew."""
 
 _SCHEMA = """
@@ -80,7 +80,7 @@ class TaskRows:
     """What one task gives to the data set.
 
     pictures: address to the stored image.
-    again:    whether something was left out that may be had the next time.
+    again:    the time (seconds since 1970) at which what could not be had is tried again; 0 where all was had.
     """
 
     project: int
@@ -89,7 +89,7 @@ class TaskRows:
     excluded: tuple[Excluded, ...] = ()
     pictures: Mapping[str, StoredImage] | None = None
     cancelled: int = 0
-    again: bool = False
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,10 @@ class State:
         values = (reading.project, reading.fingerprint, reading.number, reading.target, reading.last_task)
         self.db.execute("INSERT OR REPLACE INTO projects VALUES (?, ?, ?, ?, ?)", values)
 
-    def tasks_to_try_again(self, project: int) -> list[int]:
-        """Tasks of which something could not be had."""
-        return [task for (task,) in self.db.execute("SELECT task FROM tasks WHERE project = ? AND again", (project,))]
+    def tasks_to_try_again(self, project: int, now: float) -> list[int]:
+        """Tasks of which something could not be had, and whose time has come."""
+        rows = self.db.execute("SELECT task FROM tasks WHERE project = ? AND again AND again <= ?", (project, now))
+        return [task for (task,) in rows]
 
     def forget(self, project: int) -> None:
         """Let go of all that a project gave; it would be read from the beginning if it came back."""

@@ -28,6 +28,12 @@ def category_name(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .;,。")
 
 
+def names_category(text: str, category: str) -> bool:
+    """Whether a text holds a category as a word of its own, in the singular or with an "s"; Chinese knows no spaces."""
+    word = re.escape(category_name(category))
+    return bool(word) and re.search(rf"(?<![a-z0-9]){word}(?:e?s)?(?![a-z0-9])", category_name(text)) is not None
+
+
 def is_boilerplate(text: str, presets: tuple[str, ...] = ()) -> bool:
     """Whether a text says nothing: no letter or digit, a usual filler, or what stood in the field beforehand."""
     name = category_name(text)

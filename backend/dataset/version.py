@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ LEFT_OUT = "left_out.jsonl"
 PRIVATE = ".shards"
 """Where the files lie that serve the next version, and are no part of what is published: the formats' fragments, and
 of each shard its listing and its records."""
+
+
+_LINES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,9 @@ class _Build:
         digest = hashlib.sha256()
         self._make_folder(path)
         with open(self._folder / path, "xb") as file:
-            for line in lines:
-                data = line.encode("utf-8")
+            remaining = iter(lines)
+            while part := list(islice(remaining, _LINES_AT_ONCE)):
+                data = "".join(part).encode("utf-8")
                 digest.update(data)
                 file.write(data)
         self.made.add(path)
@@ -157,12 +162,8 @@ class _Build:
         return _sha256(self._folder / path)
 
     def _is_linked(self, path: str) -> bool:
-        """Whether a file is the parent's, so that its sum is known, and it is on the disk."""
-        made = os.stat(f"{self._folder}/{path}")
-        try:
-            return made.st_nlink > 1 and os.stat(f"{self._parent}/{path}").st_ino == made.st_ino
-        except FileNotFoundError:
-            return False
+        """Whether a format linked a file from the parent, so that its sum is known, and it is on the disk."""
+        return os.stat(f"{self._folder}/{path}").st_nlink > 1
 
     def _linked(self, shard: Shard) -> dict[str, Any] | None:
         """The listing of a shard that was linked; None where the parent has another one, or not all of it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,14 @@ class Ledger:
     def remember_project(self, project: Project) -> None:
         """Keep what is known of a project, in place of what was known before."""
         with self._file.writing() as db:
-            db.execute("INSERT OR REPLACE INTO projects VALUES (?, ?)", (project.id, json.dumps(asdict(project))))
+            _put_project(db, project)
+
+    def remember_label_config(self, project_id: int, label_config: str) -> None:
+        """Keep the labelling config that Label Studio says a project has now; all else that is known of it stays."""
+        with self._file.writing() as db:
+            known = self.project(project_id)
+            if known is None or known.label_config != label_config:
+                _put_project(db, replace(known or Project(project_id, ""), label_config=label_config))
 
     def project(self, project_id: int) -> Project | None:
         """What is known of a project, or None."""
@@ -229,6 +236,10 @@ class Ledger:
             kept, last = kept - row["bytes"], row["id"]
         db.execute("DELETE FROM events WHERE id <= ?", (last,))
         db.execute("UPDATE about SET journal_bytes = ?", (kept,))
+
+
+def _put_project(db: sqlite3.Connection, project: Project) -> None:
+    db.execute("INSERT OR REPLACE INTO projects VALUES (?, ?)", (project.id, json.dumps(asdict(project))))
 
 
 def _event_body(action: str, payload: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +18,26 @@ NEIGHBOURS = 16
 """Memories that have a vote."""
 
 _SAMPLE = 256
-_PRIOR_MEAN, _PRIOR_DEVIATION, _PRIOR_PAIRS = 0.3, 0.2, 6
-_LEAST_DEVIATION = 0.02
+_ALIKE, _UNLIKE, _PRIOR_PAIRS = (0.8, 0.2), (0.5, 0.3), 6
+"""Mean and standard deviation of the cosine of two regions of one category, and of two: what is taken for so many pairs
+before a project has any of its own. They are wide, so that memory says little where it knows little."""
+_LEAST_DEVIATION, _MOST_EVIDENCE = 0.03, 100.0
+
+
+Spread = tuple[float, float]
+"""Mean and standard deviation."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
     """A memory that is like the region asked for.
 
-    likeness: how many standard deviations their embeddings' cosine lies above what two regions of the project have.
+    evidence: how much likelier the cosine of their embeddings is for two regions of one category than for two of
+              different ones, less 1: what speaks for a common category beyond chance, 0.._MOST_EVIDENCE.
     """
 
     category: str
-    likeness: float
+    evidence: float
 
 
 class Index:
@@ -63,9 +71,9 @@ class Index:
         count = len(self._memories)
         cosines = np.where(self._alive[:count], self._matrix[:count] @ _unit(embedding), -np.inf)
         few = np.argpartition(-cosines, NEIGHBOURS)[:NEIGHBOURS] if count > NEIGHBOURS else np.arange(count)
-        mean, deviation = self._typical()
+        alike, unlike = self._typical()
         return [
-            Neighbour(self._memories[place].category, float((cosines[place] - mean) / deviation))
+            Neighbour(self._memories[place].category, _evidence(float(cosines[place]), alike, unlike))
             for place in few[np.argsort(-cosines[few], kind="stable")]
             if self._alive[place]
         ]
@@ -96,7 +104,7 @@ class Index:
         self._places: dict[int, list[int]] = {}
         self._explanations: dict[str, Counter[str]] = {}
         self._fates: dict[str, Counter[bool]] = {}
-        self._spread: tuple[int, float, float] | None = None
+        self._spread: tuple[int, Spread, Spread] | None = None
 
     def _add(self, memory: Memory) -> None:
         place = len(self._memories)
@@ -117,17 +125,33 @@ class Index:
             given[memory.explanation] = given.pop(memory.explanation, 0) + count
             self._explanations[key(memory.category)] = +given
 
-    def _typical(self) -> tuple[float, float]:
-        """Mean and standard deviation of the cosine of two regions, of a sample; of few, mixed with a guess."""
+    def _typical(self) -> tuple[Spread, Spread]:
+        """How the cosines of a project's regions spread, for two of one category and for two of different ones."""
         if self._spread is None or abs(len(self._memories) - self._spread[0]) * 10 > self._spread[0]:
-            rows = np.random.default_rng(0).permutation(np.flatnonzero(self._alive))[:_SAMPLE]
-            cosines = (self._matrix[rows] @ self._matrix[rows].T)[np.triu_indices(len(rows), 1)]
-            share = len(cosines) / (len(cosines) + _PRIOR_PAIRS)
-            mean, variance = (cosines.mean(), cosines.var()) if len(cosines) else (0.0, 0.0)
-            mean = share * mean + (1 - share) * _PRIOR_MEAN
-            deviation = (share * variance + (1 - share) * _PRIOR_DEVIATION**2) ** 0.5
-            self._spread = len(self._memories), float(mean), max(float(deviation), _LEAST_DEVIATION)
+            places = np.random.default_rng(0).permutation(np.flatnonzero(self._alive))[:_SAMPLE]
+            names = np.array([key(self._memories[place].category) for place in places])
+            pairs = np.triu_indices(len(places), 1)
+            cosines = (self._matrix[places] @ self._matrix[places].T)[pairs]
+            same = names[pairs[0]] == names[pairs[1]]
+            self._spread = len(self._memories), _spread(cosines[same], _ALIKE), _spread(cosines[~same], _UNLIKE)
         return self._spread[1:]
+
+
+def _spread(cosines: np.ndarray, prior: Spread) -> Spread:
+    """Mean and deviation of cosines, float (N,), together with _PRIOR_PAIRS that spread like `prior`."""
+    count = len(cosines)
+    mean = (cosines.sum() + _PRIOR_PAIRS * prior[0]) / (count + _PRIOR_PAIRS)
+    squares = np.square(cosines - mean).sum() + _PRIOR_PAIRS * (prior[1] ** 2 + (prior[0] - mean) ** 2)
+    return float(mean), max(float(squares / (count + _PRIOR_PAIRS)) ** 0.5, _LEAST_DEVIATION)
+
+
+def _evidence(cosine: float, alike: Spread, unlike: Spread) -> float:
+    # More alike than two of a kind usually are is no evidence against it, and the other way round.
+    logs = [
+        -math.log(deviation) - 0.5 * min(0.0, side * (cosine - mean) / deviation) ** 2
+        for side, (mean, deviation) in ((1, alike), (-1, unlike))
+    ]
+    return min(max(0.0, math.expm1(min(logs[0] - logs[1], 10.0))), _MOST_EVIDENCE)
 
 
 def key(category: str) -> str:

@@ -11,11 +11,8 @@ from backend.memory.index import Neighbour, key
 
 Source = Literal["model", "memory"]
 
-SHARPNESS = 1.5
-"""How much more a neighbour's vote counts for each standard deviation that it is more alike."""
-
-STRANGER = 20.0
-"""The vote of "like nothing that is remembered", in votes of a neighbour that is no more alike than any."""
+STRANGER = 4.0
+"""What speaks for a region's being like nothing that is remembered, in units of `Neighbour.evidence`."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +27,22 @@ class Opinion:
 def weigh(neighbours: Sequence[Neighbour], own: Mapping[str, float], closed: bool = False) -> Opinion:
     """The likeliest category.
 
-    The neighbours vote, each the more the more alike it is, against the chance that the region is like none of them;
+    The neighbours vote, each with its evidence, against the chance that the region is like none of them;
     what they leave open is the model's to say.
 
     own:    what the model says a region is, with probabilities that sum to 1 at most, as far as it is trusted; at least
             one.
     closed: whether no category counts but those in `own`.
     """
-    votes: dict[str, float] = {}
+    evidence: dict[str, list[float]] = {}
     names: dict[str, str] = {key(name): name for name in own}
     for neighbour in neighbours:
         if closed and key(neighbour.category) not in names:
             continue
         names.setdefault(key(neighbour.category), neighbour.category)
-        vote = math.exp(min(SHARPNESS * neighbour.likeness, 50.0))
-        votes[key(neighbour.category)] = votes.get(key(neighbour.category), 0.0) + vote
+        evidence.setdefault(key(neighbour.category), []).append(neighbour.evidence)
+    # Neighbours of one category are like each other, too: each further one says less that is new.
+    votes = {name: sum(each) / math.sqrt(len(each)) for name, each in evidence.items()}
     total = sum(votes.values()) + STRANGER
     open_ = STRANGER / total
     said = {key(name): open_ * probability for name, probability in own.items()}

@@ -8,15 +8,8 @@ from typing import Annotated
 
 import typer
 
-from backend.errors import BackendError
 from backend.options import with_settings
 from backend.settings import Settings
-
-
-class NoLedger(BackendError):
-    """There is nothing to count."""
-
-    code = "no_ledger"
 
 
 @with_settings("data_dir", "max_image_pixels")
@@ -26,20 +19,18 @@ def stats(
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file, too.")] = None,
 ) -> None:
     """Count what the ledger holds, and what annotators accepted and corrected, by model version, field and category."""
+    from rich import box
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
     from rich.text import Text
 
-    from backend.ledger import Ledger
+    from backend.existing_ledger import existing_ledger
     from backend.stats.collect import collect
     from backend.stats.page import page
     from backend.stats.rows import tables
 
-    path = settings.data_dir / "ledger.sqlite"
-    if not path.is_file():
-        raise NoLedger(f"there is no ledger {path}: name the --data-dir of the backend")
-    with Ledger(path, settings.journal_bytes) as ledger, Progress(transient=True) as bars:
+    with existing_ledger(settings) as ledger, Progress(transient=True) as bars:
         bar = bars.add_task("", total=None)
         counted = collect(
             ledger,
@@ -49,9 +40,13 @@ def stats(
         )
     console = Console()
     for each in tables(counted):
-        shown = Table(title=each.title, title_justify="left", caption=each.note, caption_justify="left")
+        shown = Table(
+            title=each.title, title_justify="left", caption=each.note, caption_justify="left",
+            box=box.SIMPLE_HEAD, pad_edge=False,
+        )  # fmt: skip
         for index, column in enumerate(each.columns):
-            shown.add_column(column, justify="left" if index == 0 else "right")
+            # Names are broken where the terminal is narrow, numbers never.
+            shown.add_column(column, justify="left" if index == 0 else "right", overflow="fold", no_wrap=index > 0)
         for row in each.rows:
             shown.add_row(*map(Text, row))  # what annotators wrote is no markup
         console.print(shown)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from backend import labeling_config
 from backend.ledger import Ledger
-from backend.stats.settle import settle
+from backend.settle import settle_outcomes
 from backend.stats.tally import Stats
 
 
@@ -20,6 +20,6 @@ def collect(
         if project is None:
             stats.without_config.append(project_id)
         else:
-            settle(project_id, ledger, labeling_config.parse(project.label_config), max_pixels, progress)
+            settle_outcomes(project_id, ledger, labeling_config.parse(project.label_config), max_pixels, progress)
         stats.add_project(project_id, ledger)
     return stats

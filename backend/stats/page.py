@@ -13,13 +13,14 @@ from backend.stats.tally import Stats
 
 
 def page(stats: Stats, made: datetime) -> str:
-    """HTML with the tables of `rows.tables`, each with its plots. made: when, as the page says."""
-    holdings, models, fields, categories = tables(stats)
+    """HTML with the tables of `rows.tables`, each with its plots where there is data. made: when, as the page says."""
+    holdings, models, masks, fields, categories = tables(stats)
     sections = [
         {"table": holdings, "plots": []},
-        {"table": models, "plots": [Markup(model_plot(stats)), Markup(iou_plot(stats))]},
-        {"table": fields, "plots": [Markup(field_plot(stats))]},
-        {"table": categories, "plots": [Markup(category_plot(stats))]},
+        {"table": models, "plots": [Markup(model_plot(stats))] if models.rows else []},
+        {"table": masks, "plots": [Markup(iou_plot(stats))] if stats.corrected_iou else []},
+        {"table": fields, "plots": [Markup(field_plot(stats))] if fields.rows else []},
+        {"table": categories, "plots": [Markup(category_plot(stats))] if categories.rows else []},
     ]
     environment = Environment(loader=PackageLoader("backend.stats", "."), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("page.html")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from backend.stats.rows import NO_MODEL, top_categories
 from backend.stats.tally import IOU_BINS, MASK, Stats, Tally
@@ -36,11 +38,11 @@ def category_plot(stats: Stats) -> str:
 
 
 def field_plot(stats: Stats) -> str:
-    """The share of each field that annotators left as it was suggested, for each model version."""
+    """The share of each field that annotators left as it was suggested, for each model version; there must be one."""
     versions = sorted({version for version, _ in stats.fields})
     names = (MASK, *FIELDS)
-    figure, axes = _axes(0.35 * len(names) * max(len(versions), 1) + 1)
-    height = 0.8 / max(len(versions), 1)
+    figure, axes = _axes(0.35 * len(names) * len(versions) + 1 + 0.3 * -(-len(versions) // 2))
+    height = 0.8 / len(versions)
     for index, version in enumerate(versions):
         tallies = [stats.fields.get((version, name)) for name in names]
         offered = [t.kept + t.changed + t.emptied if t else 0 for t in tallies]
@@ -51,8 +53,7 @@ def field_plot(stats: Stats) -> str:
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("share that was kept as suggested")
-    if versions:
-        axes.legend(loc="lower right")
+    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return _svg(figure)
 
 
@@ -64,6 +65,7 @@ def iou_plot(stats: Stats) -> str:
     axes.set_xlim(0, 1)
     axes.set_xlabel("IoU of the mask as suggested and as corrected")
     axes.set_ylabel("regions")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return _svg(figure)
 
 
@@ -98,7 +100,12 @@ def _short(name: str) -> str:
 def _svg(figure: Figure) -> str:
     """An <svg> element. Letters stay letters, which the browser finds fonts for, in whatever script."""
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "pam-studio", "svg.fonttype": "none"}):
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "pam-studio", "svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
+        # It measures texts with a font of its own, which the browser need not take.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     return text[text.index("<svg") :]

@@ -26,8 +26,11 @@ class Table:
 
 
 def tables(stats: Stats) -> list[Table]:
-    """What the ledger holds, then acceptance and correction by model version, field and category."""
-    return [_holdings(stats), _models(stats), _fields(stats), _categories(stats)]
+    """What the ledger holds, then acceptance and correction by model version, field and category.
+
+    None has more columns than a terminal of 80 columns shows.
+    """
+    return [_holdings(stats), _models(stats), _masks(stats), _fields(stats), _categories(stats)]
 
 
 def _holdings(stats: Stats) -> Table:
@@ -45,25 +48,39 @@ def _holdings(stats: Stats) -> Table:
 
 
 def _models(stats: Stats) -> Table:
-    rows = []
-    for version in sorted(stats.models, key=lambda version: (version is None, version)):
-        tally, use = stats.models[version], stats.uses.get(version or "")
-        fates = [str(tally.fates[fate]) for fate in ("accepted", "corrected", "rejected", "refined", "open")]
-        seconds = None if use is None else use.seconds
-        rows.append(
-            [version or NO_MODEL, *(fates if version else ["", "", "", "", ""]), str(tally.fates["drawn"] or ""),
-             str(tally.fates["unreadable"] or ""), _share(tally.acceptance), _number(tally.mask_iou.value, 3),
-             _number(tally.boundary_distance.value, 1), _number(seconds, 2)]
-        )  # fmt: skip
+    fates = ("accepted", "corrected", "rejected", "refined", "open")
     return Table(
         "By model version",
-        ("model", "accepted", "corrected", "rejected", "refined", "open", "drawn", "unreadable", "acceptance",
-         "mask IoU", "boundary px", "seconds"),
-        rows,
+        ("model", *fates, "acceptance"),
+        [
+            [version, *(str(tally.fates[fate]) for fate in fates), _share(tally.acceptance)]
+            for version, tally in _by_version(stats)
+            if version is not None
+        ],
         "acceptance: accepted as it was, of all that was accepted, corrected or rejected. refined: further clicks led "
-        "to another suggestion. open: its task was not submitted since. mask IoU and boundary (modified Hausdorff "
-        "distance): of the mask as suggested and as submitted. seconds: from click to answer.",
-    )  # fmt: skip
+        "to another suggestion. open: its task was not submitted since.",
+    )
+
+
+def _masks(stats: Stats) -> Table:
+    rows = []
+    for version, tally in _by_version(stats):
+        use = stats.uses.get(version or "")
+        regions = [str(tally.fates[fate]) for fate in ("drawn", "unreadable")]
+        measures = _number(tally.mask_iou.value, 3), _number(tally.boundary_distance.value, 1)
+        rows.append([version or NO_MODEL, *regions, *measures, _number(use.seconds if use else None, 2)])
+    return Table(
+        "Regions and masks",
+        ("model", "drawn", "unreadable", "mask IoU", "boundary px", "seconds"),
+        rows,
+        "drawn: without a suggestion. mask IoU and boundary (modified Hausdorff distance): of the mask as suggested "
+        "and as submitted. seconds: from click to answer.",
+    )
+
+
+def _by_version(stats: Stats) -> list[tuple[str | None, Tally]]:
+    """The model versions, and last what was drawn by hand."""
+    return sorted(stats.models.items(), key=lambda item: (item[0] is None, item[0]))
 
 
 def _fields(stats: Stats) -> Table:

@@ -14,6 +14,7 @@ from PIL import Image
 from skimage import data
 
 from backend import masks
+from backend.ledger import Ledger
 from backend.settings import Settings
 
 PROGRAM = Path(sys.executable).parent / "pam-studio"
@@ -110,6 +111,7 @@ def test_a_file_that_is_no_picture():
 
 def test_export_of_an_unknown_project(tmp_path: Path):
     """Without a ledger that knows the project, the message says what to set."""
+    Ledger(tmp_path / "data" / "ledger.sqlite").close()
     result = pam_studio("export", "--project", 7, "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
     assert result.returncode == 1
     assert "knows nothing of project 7" in result.stderr and "LABEL_STUDIO_URL" in result.stderr
@@ -135,6 +137,17 @@ def test_training_has_its_options(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["arguments.json"]
 
 
+def test_export_from_a_folder_that_is_not_there(tmp_path: Path):
+    """A mistyped --data-dir is told, and does not come into being."""
+    for more in ({}, {"LABEL_STUDIO_URL": "http://127.0.0.1:9"}):
+        arguments = ("export", "--project", 7, "--out", tmp_path / "out", "--data-dir", tmp_path / "typo")
+        result = pam_studio(*arguments, **more)
+        assert (
+            result.returncode == 1 and f"there is no folder {tmp_path / 'typo'}: name the --data-dir" in result.stderr
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_serve_has_an_option_for_every_setting_but_the_secrets():
     """One table for environment, command line and README."""
     text = pam_studio("serve", "--help").stdout
@@ -142,6 +155,21 @@ def test_serve_has_an_option_for_every_setting_but_the_secrets():
     assert secrets == {"label_studio_api_key", "basic_auth_password"}
     for name in Settings.model_fields:
         assert (f"--{name.replace('_', '-')} " in text) == (name not in secrets)
+
+
+def test_help_says_what_may_be_chosen_and_repeated():
+    """Nobody should have to look up a list of words, or find out by trying."""
+    text = pam_studio("predict", "--help").stdout
+    assert "en|zh" in text and "auto|float32|bfloat16|float16" in text and text.count("may be repeated") == 3
+    text = pam_studio("export", "--help").stdout
+    assert "all|latest|ground_truth|agreement" in text and "--retry" in text
+
+
+def test_a_setting_that_is_wrong_is_one_plain_sentence():
+    """Not the words of the library that checks it."""
+    result = pam_studio("serve", PAM_STUDIO_BASIC_AUTH_USER="ann")
+    assert result.returncode == 2
+    assert result.stderr == "pam-studio: basic_auth_user needs a basic_auth_password\n"
 
 
 def test_options_win_over_the_environment(photo: Path):

@@ -30,9 +30,9 @@ from backend.ledger import Ledger
 from backend.settings import Settings
 from tests.backend.dataset.conftest import no_pictures  # noqa: F401
 from tests.backend.dataset.small import annotation, contents, project, region, run
+from tests.backend.kills import INTAKE_KILLS, RECONCILE_KILLS
 from tests.backend.label_studio_double import LEGACY, Asked, Double, Reply, json_reply, label_studio_double
 
-INTAKE_KILLS, RECONCILE_KILLS = 70, 70
 SENDERS = 4
 TASKS = 24
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from label_studio_sdk.converter import brush
 from scipy import ndimage
 from skimage import data
 
@@ -128,6 +130,27 @@ def test_a_polygon_that_is_none_is_refused(points):
 @given(st.one_of(noise, drawn()))
 def test_label_studios_rle_gives_back_any_mask(mask):
     assert np.array_equal(masks.from_brush_rle(masks.to_brush_rle(mask), *mask.shape), mask)
+
+
+@given(
+    st.lists(st.one_of(st.tuples(st.integers(0, 255), st.integers(2, 32)), st.binary(min_size=1, max_size=32))),
+    st.lists(st.integers(5, 16), min_size=4, max_size=4),
+    st.randoms(),
+)
+def test_brush_rle_is_decoded_as_the_sdk_does(runs: list[tuple[int, int] | bytes], sizes: list[int], chance: Random):
+    """One value again and again, or many values, lengths in any number of bits: value for value the SDK's own."""
+    count = sum(len(run) if isinstance(run, bytes) else run[1] for run in runs)
+    missing = 4 - count % 4
+    bits = f"{count + missing:032b}00111" + "".join(f"{size - 1:04b}" for size in sizes)
+    for run in [*runs, bytes(range(200, 200 + missing))]:
+        length = len(run) if isinstance(run, bytes) else run[1]
+        which = chance.randrange(4)
+        bits += f"{isinstance(run, tuple):b}{which:02b}{length - 1:0{sizes[which]}b}"
+        bits += "".join(f"{value:08b}" for value in (run if isinstance(run, bytes) else run[:1]))
+    bits += "0" * (-len(bits) % 8)
+    rle = [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+    alpha = brush.decode_rle(rle).reshape(1, -1, 4)[:, :, 3]
+    assert np.array_equal(masks.from_brush_rle(rle, *alpha.shape[:2]), alpha >= 128)
 
 
 def test_a_brush_rle_that_label_studio_saved_is_read():

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from backend.dataset.formats import (
     card,
     coco,
+    conflicts,
     contact_sheet,
     croissant,
     histograms,
@@ -32,4 +33,5 @@ def selected(names: Collection[str]) -> list[Format]:
 
     The summary is first, as others read it; Croissant and the card are last, as they say which files are there.
     """
-    return [summary, *(FORMATS[name] for name in sorted(names)), contact_sheet, histograms, croissant, card]
+    chosen = (FORMATS[name] for name in sorted(names))
+    return [summary, *chosen, conflicts, contact_sheet, histograms, croissant, card]

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from backend.dataset.formats import contact_sheet, fragments, histograms, parquet, summary, yolo
+from backend.dataset.formats import conflicts, contact_sheet, fragments, histograms, parquet, summary, yolo
 from backend.dataset.formats.summary import TEXTS, Summary
 from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 
@@ -39,7 +39,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
         _files(folder),
         _words(total),
         _outcomes(total),
-        _gaps(facts, total),
+        _gaps(folder, facts, total),
     ]
     return [fragments.write_lines(folder, FILE, (line for section in sections for line in section))]
 
@@ -48,7 +48,7 @@ def _metadata(folder: Path, shards: Sequence[str], facts: DatasetFacts, total: S
     count = sum(total.regions.values())
     languages = {_LANGUAGES[key.rpartition("\t")[2]][0] for key in total.languages}
     block: dict[str, Any] = {
-        "pretty_name": "PAM Studio regions: " + ", ".join(title for _, title in sorted(facts.projects.items())),
+        "pretty_name": "PAM Studio regions: " + ", ".join(summary.titles(total, facts).values()),
         "license": "unknown",
         "language": sorted(languages),
         "task_categories": ["image-segmentation", "mask-generation", "image-to-text"],
@@ -93,7 +93,7 @@ def _feature(feature: Mapping[str, Any]) -> dict[str, Any]:
 def _about(facts: DatasetFacts, total: Summary) -> list[str]:
     rows = [(split, total.images[split], total.regions[split]) for split in fragments.SPLITS]
     rows.append(("all", sum(total.images.values()), sum(total.regions.values())))
-    projects = [f"- project {id}: {_plain(title)}" for id, title in sorted(facts.projects.items())]
+    projects = [f"- project {id}: {_plain(title)}" for id, title in summary.titles(total, facts).items()]
     return [
         "Image regions with a mask, a category, an explanation and a caption. A model (PAM) suggested them in Label",
         "Studio, annotators accepted or corrected them, or drew their own. Made by PAM Studio from:",
@@ -177,7 +177,7 @@ def _outcomes(total: Summary) -> list[str]:
     ]
 
 
-def _gaps(facts: DatasetFacts, total: Summary) -> list[str]:
+def _gaps(folder: Path, facts: DatasetFacts, total: Summary) -> list[str]:
     gaps = [f"{total.missing[text]} regions have no {text}" for text in TEXTS if total.missing[text]]
     if total.missing["prompt"]:
         gaps.append(f"{total.missing['prompt']} regions have no click or box: PAM's records have sampled points there")
@@ -187,6 +187,11 @@ def _gaps(facts: DatasetFacts, total: Summary) -> list[str]:
         gaps.append("accepted regions are as good as the model that suggested them and the eye that let them pass")
     if facts.cancelled:
         gaps.append(f"{facts.cancelled} annotations were cancelled by their annotators and are left out")
+    if pairs := conflicts.count(folder):
+        gaps.append(
+            f"{pairs} pairs of regions of different projects cover one object (IoU above {conflicts.LEAST_IOU}) and "
+            f"name it differently: `{conflicts.FILE}` lists them"
+        )
     gaps += [f"left out ({_plain(kind)}): {count}" for kind, count in sorted(facts.left_out.items()) if count]
     gaps.append("the licence is that of the images, which PAM Studio does not know: name it before you publish")
     return ["## Known gaps", "", *(f"- {gap}" for gap in gaps)]

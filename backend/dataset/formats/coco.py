@@ -84,11 +84,10 @@ def annotation(image: DatasetImage, region: DatasetRegion) -> dict:
 
 def _document(folder: Path, shards: Sequence[str], split: str, names: Sequence[str]) -> Iterator[str]:
     numbers = {fragments.dumps(name): number for number, name in enumerate(names, start=1)}
-
     mine = [shard for shard in shards if shard.startswith(f"{split}-")]
 
     def images() -> Iterator[str]:
-        for first, _ in fragments.pairs(folder, NAME, mine):
+        for first in fragments.first_lines(folder, NAME, mine):
             yield first.replace("\t", ",\n")
 
     def annotations() -> Iterator[str]:

@@ -28,6 +28,7 @@ _CAPTION_LINES = 3
 _TINT = np.array([255, 110, 0])
 _CONTEXT = 0.35  # of the region's size, shown on every side
 _LARGEST_ENLARGEMENT = 8.0
+_COMPRESSION = 2  # every version is drawn anew: a third more bytes than by default, in a quarter of the time
 
 
 def write_shard(
@@ -48,7 +49,7 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
     for i, sample in enumerate(shown):
         sheet.paste(_cell(folder, sample), (i % columns * width, i // columns * height))
     (folder / FILE).unlink(missing_ok=True)
-    sheet.save(folder / FILE)
+    sheet.save(folder / FILE, compress_level=_COMPRESSION)
     return [FILE]
 
 

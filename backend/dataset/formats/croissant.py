@@ -99,14 +99,15 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
             }
         )
         records.append(_images(split))
-    titles = ", ".join(title for _, title in sorted(facts.projects.items()))
+    total = summary.read(folder)
+    titles = ", ".join(summary.titles(total, facts).values())
     document = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "pam-studio-regions",
         "description": f"Image regions with masks and words, corrected by annotators in Label Studio: {titles}.",
-        "dateModified": summary.read(folder).updated_at,
+        "dateModified": total.updated_at,
         "distribution": distribution,
         "recordSet": records,
     }

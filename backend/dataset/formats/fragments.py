@@ -7,6 +7,7 @@ version to version like every other file of a shard, and are no part of what is 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,14 +28,16 @@ def write(folder: Path, part: str, shard: str, lines: Sequence[str]) -> list[str
 
 
 def read(folder: Path, part: str, shards: Sequence[str]) -> Iterator[str]:
-    """All lines of the fragments `part`, in the order of the shards' names; one line is in memory."""
+    """All lines of the fragments `part`, in the order of the shards' names; one fragment is in memory."""
     for shard in sorted(shards):
-        try:
-            file = open(folder / _name(part, shard), encoding="utf-8", newline="\n")
-        except FileNotFoundError:
-            continue
-        with file:
-            yield from (line.rstrip("\n") for line in file)
+        yield from _text(folder, part, shard).split("\n")[:-1]
+
+
+def first_lines(folder: Path, part: str, shards: Sequence[str]) -> Iterator[str]:
+    """The first line of each of the fragments `part`, in the order of the shards' names."""
+    for shard in sorted(shards):
+        if text := _text(folder, part, shard):
+            yield text[: text.index("\n")]
 
 
 def pairs(folder: Path, part: str, shards: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -57,9 +60,13 @@ def write_lines(folder: Path, name: str, lines: Iterable[str]) -> str:
 
 def created(folder: Path, name: str) -> TextIO:
     """A new text file `name` below `folder`; one that was there may be a link to an older version, and is let go."""
-    target = folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    target = f"{folder}/{name}"
+    try:
+        return open(target, "x", encoding="utf-8", newline="\n")
+    except FileExistsError:
+        os.unlink(target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
     return open(target, "x", encoding="utf-8", newline="\n")
 
 
@@ -78,6 +85,15 @@ def write_listing(folder: Path, name: str, files: Sequence[str]) -> str:
     """Write the YAML by which PAM's trainer finds its JSON Lines, whose paths start at `folder`; `name`."""
     entries = [line for file in files for line in (f"  - json_path: {file}", "    sampling_strategy: all")]
     return write_lines(folder, name, ["datasets:", *entries] if entries else ["datasets: []"])
+
+
+def _text(folder: Path, part: str, shard: str) -> str:
+    """All of a fragment, "" where there is none. Every version reads all of its fragments: hence no path, no buffer."""
+    try:
+        with open(f"{folder}/{_name(part, shard)}", "rb", buffering=0) as file:
+            return file.read().decode("utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def _name(part: str, shard: str) -> str:

@@ -18,7 +18,11 @@ from backend.dataset.region import DatasetFacts, ImageBytes, ImageRegions
 NAME = "histograms"
 FILE = "histograms.png"
 
+_MARGINS = {"left": 0.12, "right": 0.985, "bottom": 0.05, "top": 0.95, "wspace": 0.5, "hspace": 0.24}
+"""In shares of the figure, or of a plot between plots: names of _LONGEST_NAME letters have their place on the left."""
+
 _MOST_BARS = 20
+_MOST_TICKS = 6
 _LONGEST_NAME = 24
 _OUTCOME_COLOURS = {"accepted": "#2a9d5c", "corrected": "#e0862f", "drawn": "#4a78b5"}
 
@@ -36,15 +40,16 @@ def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Pat
     if not total.regions:
         return []
     # A figure of its own, without pyplot, which keeps a global state and is not for threads.
-    figure = Figure(figsize=(15, 9), dpi=80, layout="constrained")
-    axes = figure.subplots(2, 3)
+    # Its margins are fixed: to measure all texts for them would take as long as to draw them.
+    figure = Figure(figsize=(15, 9), dpi=80)
+    axes = figure.subplots(2, 3, gridspec_kw=_MARGINS)
     _categories(axes[0, 0], total)
     _outcomes(axes[0, 1], total)
-    _intervals(axes[0, 2], "IoU of suggested and corrected mask", total.iou_bins, lambda bin: f"{bin / IOU_BINS:.2f}")
-    _intervals(
-        axes[1, 0], "Area of the region / area of the image", total.area_octaves, lambda power: f"$2^{{{power}}}$"
-    )
-    _intervals(axes[1, 1], "Words in a caption, by tens", total.caption_words, str, step=10)
+    iou = "IoU of suggested and corrected mask"
+    _intervals(axes[0, 2], iou, total.iou_bins, lambda bin: f"{bin / IOU_BINS:.2f}", spans=True)
+    area = "Area of the region / area of the image"
+    _intervals(axes[1, 0], area, total.area_octaves, lambda power: f"$2^{{{power}}}$", spans=True)
+    _intervals(axes[1, 1], "Words in a caption", total.caption_words, str, step=10, spans=True)
     _intervals(axes[1, 2], "Regions per image", total.regions_per_image, str, what="images")
     (folder / FILE).unlink(missing_ok=True)
     figure.savefig(folder / FILE, metadata={"Software": None})
@@ -77,8 +82,8 @@ def _outcomes(axes: Axes, total: Summary) -> None:
         )
         left = Counter(left) + counts
     _name_bars(axes, list(models))
-    axes.legend()
-    axes.set_title("Regions by model and what became of its suggestion")
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)
+    axes.set_title("Regions by model and outcome")
 
 
 def _name_bars(axes: Axes, names: Sequence[str]) -> None:
@@ -98,21 +103,31 @@ def _intervals(
     label: Callable[[int], str],
     step: int = 1,
     what: str = "regions",
+    spans: bool = False,
 ) -> None:
-    """Bars for counts by whole numbers, of which every `step`-th occurs; wider ones where there would be too many."""
+    """Bars for counts by whole numbers, of which every `step`-th occurs; wider ones where there would be too many.
+
+    spans: a number stands for all from it up to the next. Bars are then named at their edges, else below.
+    """
     axes.set_title(title)
     axes.set_ylabel(what)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if not counts:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center")
+        axes.set(xticks=[], yticks=[])
         return
     known = {int(key): count for key, count in counts.items()}
     low, high = min(known), max(known)
-    step = max(step, step * -(-(high - low) // (60 * step)))
+    wide = max(step, step * -(-(high - low) // (60 * step)))
     bins = Counter[int]()
     for key, count in known.items():
-        bins[(key - low) // step * step + low] += count
-    positions = list(range(low, high + 1, step))
-    axes.bar(range(len(positions)), [bins[position] for position in positions], color="#4a78b5")
-    every = max(1, len(positions) // 10)
-    axes.set_xticks(range(0, len(positions), every), [label(position) for position in positions[::every]])
+        bins[(key - low) // wide * wide + low] += count
+    starts = list(range(low, high + 1, wide))
+    axes.bar(range(len(starts)), [bins[start] for start in starts], 0.9, align="edge", color="#4a78b5")
+    every = -(-len(starts) // _MOST_TICKS)
+    if spans:
+        edges = range(0, len(starts) + 1, every)
+        axes.set_xticks(edges, [label(low + wide * edge) for edge in edges])
+    else:
+        names = [label(start) if wide == step else f"{label(start)}–{label(start + wide - 1)}" for start in starts]
+        axes.set_xticks([i + 0.45 for i in range(0, len(starts), every)], names[::every])

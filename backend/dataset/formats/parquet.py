@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,9 @@ def sizes(folder: Path, shards: Sequence[str]) -> dict[str, int]:
     """Bytes of the shards of each split that has any; nothing where there are no Parquet files."""
     found: dict[str, int] = {}
     for split in fragments.SPLITS:
-        files = [folder / file_name(shard) for shard in shards if shard.startswith(f"{split}-")]
-        if files and files[0].exists():
-            found[split] = sum(file.stat().st_size for file in files)
+        files = [f"{folder}/{file_name(shard)}" for shard in shards if shard.startswith(f"{split}-")]
+        if files and os.path.exists(files[0]):
+            found[split] = sum(os.stat(file).st_size for file in files)
     return found
 
 

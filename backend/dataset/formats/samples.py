@@ -5,6 +5,7 @@ It is of the regions whose ids have the smallest hashes, so shards choose withou
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import heapq
 import json
@@ -23,13 +24,13 @@ _SEED = "contact sheet"
 
 
 def candidates(items: Sequence[ImageRegions]) -> list[str]:
-    """Hash and description of the regions of a shard that may be shown, one line each."""
+    """Hash and description of the regions of a shard that may be shown, one line each; they rise."""
     keyed = (
         (hashlib.sha256(f"{_SEED} {region.id}".encode()).hexdigest(), image, region)
         for image, regions in items
         for region in regions
     )
-    return [
+    return sorted(
         f"{key}\t"
         + fragments.dumps(
             {
@@ -43,12 +44,22 @@ def candidates(items: Sequence[ImageRegions]) -> list[str]:
             }
         )
         for key, image, region in heapq.nsmallest(COUNT, keyed, key=lambda candidate: candidate[0])
-    ]
+    )
 
 
-def choose(lines: Iterable[str]) -> list[str]:
-    """The lines that are shown, of those that all shards offer."""
-    return heapq.nsmallest(COUNT, lines)
+class Choice:
+    """The COUNT smallest of the lines that are offered."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def offer(self, lines: Iterable[str]) -> None:
+        """Take those of `lines`, which rise, that are smaller than the largest so far; the others are not looked at."""
+        for line in lines:
+            if len(self.lines) == COUNT and line >= self.lines[-1]:
+                return
+            bisect.insort(self.lines, line)
+            del self.lines[COUNT:]
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

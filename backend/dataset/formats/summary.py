@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Summary:
     """Counts over regions and images. A counter's key is one text; parts of it are separated by tabs.
 
     images, regions:   by split.
+    projects:          regions by the project's id.
     categories:        by name.
     first_use:         category to the annotation and region that used it first.
     languages:         by text and language; outcomes: by outcome; models: by model and outcome.
@@ -44,6 +45,7 @@ class Summary:
 
     images: Counter[str] = field(default_factory=Counter)
     regions: Counter[str] = field(default_factory=Counter)
+    projects: Counter[str] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
     first_use: dict[str, tuple[int, str]] = field(default_factory=dict)
     languages: Counter[str] = field(default_factory=Counter)
@@ -64,15 +66,18 @@ class Summary:
         for region in regions:
             self._add_region(image, region)
 
-    def merge(self, other: Summary) -> None:
-        """Add what `other` holds."""
-        for name, value in vars(other).items():
-            if isinstance(value, Counter):
-                getattr(self, name).update(value)
-        for name, use in other.first_use.items():
+    def merge(self, fields: Mapping[str, Any]) -> None:
+        """Add what another one holds, given as `as_json` has it."""
+        for name, value in fields.items():
+            counter = getattr(self, name)
+            if isinstance(counter, Counter):
+                for key, count in value.items():
+                    counter[key] += count
+        for name, (number, region) in fields["first_use"].items():
+            use = (number, region)
             self.first_use[name] = min(self.first_use.get(name, use), use)
-        self.annotators |= other.annotators
-        self.updated_at = max(self.updated_at, other.updated_at)
+        self.annotators.update(fields["annotators"])
+        self.updated_at = max(self.updated_at, fields["updated_at"])
 
     def as_json(self) -> dict[str, Any]:
         """All fields, in an order that does not depend on how they came about."""
@@ -82,13 +87,13 @@ class Summary:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Summary:
         """The inverse of `as_json`."""
-        default = cls()
-        counters = {k: Counter(fields[k]) for k, v in vars(default).items() if isinstance(v, Counter)}
-        first_use = {name: (number, region) for name, (number, region) in fields["first_use"].items()}
-        return cls(**(dict(fields) | counters | {"first_use": first_use, "annotators": set(fields["annotators"])}))
+        summary = cls()
+        summary.merge(fields)
+        return summary
 
     def _add_region(self, image: DatasetImage, region: DatasetRegion) -> None:
         self.regions[image.split] += 1
+        self.projects[str(region.project_id)] += 1
         name = region.category or UNNAMED
         self.categories[name] += 1
         use = (region.annotation_id, region.id)
@@ -125,24 +130,26 @@ def write_shard(
 def finish(folder: Path, shards: Sequence[str], facts: DatasetFacts, parent: Path | None = None) -> list[str]:
     """Write the sum over all shards, and what the contact sheet shows, for others to read; the paths written."""
     total = Summary()
-
-    def others() -> Iterator[str]:
-        for line in fragments.read(folder, NAME, shards):
-            if line.startswith("{"):
-                total.merge(Summary.from_json(json.loads(line)))
-            else:
-                yield line
-
-    chosen = samples.choose(others())
+    chosen = samples.Choice()
+    for shard in shards:
+        lines = fragments.read(folder, NAME, [shard])
+        total.merge(json.loads(next(lines)))
+        chosen.offer(lines)
     return [
         fragments.write_lines(folder, _TOTAL, [fragments.dumps(total.as_json())]),
-        fragments.write_lines(folder, samples.CHOSEN, chosen),
+        fragments.write_lines(folder, samples.CHOSEN, chosen.lines),
     ]
 
 
 def read(folder: Path) -> Summary:
     """The sum over all shards, as `finish` wrote it."""
     return Summary.from_json(json.loads((folder / _TOTAL).read_text(encoding="utf-8")))
+
+
+def titles(summary: Summary, facts: DatasetFacts) -> dict[int, str]:
+    """Id to title of the projects that have a region in the data set; of all, where there is no region."""
+    held = {id: title for id, title in sorted(facts.projects.items()) if summary.projects[str(id)]}
+    return held or dict(sorted(facts.projects.items()))
 
 
 def class_names(summary: Summary) -> list[str]:

@@ -112,11 +112,13 @@ def _labels(
     """Write the label files; split and path of each image. Adds to `written` and `totals`."""
     for shard in sorted(shards):
         unchanged = parent if parent and _is_same(folder, parent, shard) else None
-        lines = fragments.read(folder, NAME, [shard])
-        sums, split, images = json.loads(next(lines, '[{},"",[]]'))
+        head = next(fragments.first_lines(folder, NAME, [shard]), '[{},"",[]]')
+        sums, split, images = json.loads(head)
         totals.merge(_RoundTrip(**sums))
         labels = [f"labels/{image.rpartition('/')[2].rpartition('.')[0]}.txt" for image in images]
         if not (unchanged and all(_link(f"{unchanged}/{label}", f"{folder}/{label}") for label in labels)):
+            lines = fragments.read(folder, NAME, [shard])
+            next(lines, None)
             for label, line in zip(labels, lines, strict=True):
                 rings = json.loads(line.partition("\t")[2])
                 fragments.write_lines(folder, label, (f"{numbers[name]} {ring}" for name, ring, _ in rings))

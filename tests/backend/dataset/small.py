@@ -149,8 +149,9 @@ class Studio:
 def run(ledger: Ledger, out: Path, *tasks: dict, studio: Studio | None = None, **options: Any) -> ExportReport:
     """Export project 1, of these tasks."""
     studio = studio or Studio(*tasks)
-    formats = options.pop("formats", ("coco", "pam_jsonl"))
-    return export([ProjectSource(1, studio, fetch)], out, ledger, ExportOptions(MEGAPIXEL, formats=formats, **options))
+    formats, retry = options.pop("formats", ("coco", "pam_jsonl")), options.pop("retry", False)
+    chosen = ExportOptions(MEGAPIXEL, formats=formats, **options)
+    return export([ProjectSource(1, studio, fetch)], out, ledger, chosen, retry=retry)
 
 
 def contents(version: Path) -> dict[str, bytes]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backend.dataset import version
+from backend import settle
+from backend.dataset import harvest, version
 from backend.dataset.export import ExportOptions, ProjectSource, export
 from backend.dataset.formats import FORMATS, yolo
 from backend.dataset.store import latest, versions
 from backend.dataset.texts import CategoryNames
 from backend.errors import ConfigError, ExportError, LabelStudioError
 from backend.ledger import Ledger
+from backend.stats.collect import collect
 from tests.backend.dataset.small import (
     CONFIG,
     MEGAPIXEL,
@@ -74,6 +77,28 @@ def test_the_first_version_holds_every_region_once(ledger: Ledger, out: Path) ->
     assert {path for path in there if not path.startswith(".shards/")} == sums | {
         "SHA256SUMS", "manifest.json", "left_out.jsonl",
     }  # fmt: skip
+
+
+def test_an_export_leaves_the_outcomes_settled(ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger says what became of each suggestion; a task is compared once for each time it changes."""
+    compared: list[str] = []
+    compare = settle.compare
+    monkeypatch.setattr(
+        settle, "compare", lambda region, *rest: compared.append(region.region_id) or compare(region, *rest)
+    )
+    for id in (1, 2, 3):
+        suggest(ledger, f"r{id}-0", box(id, 0), (f"kind {id}", "", f"Thing {id} of 0."), task_id=id)
+    suggest(ledger, "unwanted", box(3, 1), ("kind", "", ""), task_id=3)
+    run(ledger, out, *project(3, regions=1))
+    assert {row.region_id: row.outcome for row in ledger.outcomes.all(1)} == {
+        "r1-0": "accepted", "r2-0": "accepted", "r3-0": "accepted", "unwanted": "rejected",
+    }  # fmt: skip
+    compared.clear()
+    run(ledger, out, *project(1, regions=1, age=1), *project(3, regions=1)[1:])
+    assert compared == ["r1-0"]
+    collect(ledger, [1], MEGAPIXEL)
+    assert compared == ["r1-0"], "statistics find the work done"
+    assert {row.region_id: row.outcome for row in ledger.outcomes.all(1)}["r1-0"] == "corrected"
 
 
 def test_nothing_changed_makes_no_version(ledger: Ledger, out: Path) -> None:
@@ -228,7 +253,7 @@ def test_the_split_is_stable(ledger: Ledger, out: Path) -> None:
 def test_a_picture_that_cannot_be_had_is_reported_and_tried_again(
     ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its regions are missing, the reason is written down, and once it is back they are in, though nothing changed."""
+    """Its regions are missing, and the reason is written down; once it is back they are in, on demand at once."""
     tasks = [*project(2), task(3, "/data/gone.jpg", annotation(1003, region("g", (1, 1, 9, 9), ("kind", "", ""))))]
     first = run(ledger, out, *tasks)
     assert left_out(first.version) == [("picture", 3, "/data/gone.jpg answered 404: the file is gone")]
@@ -236,9 +261,21 @@ def test_a_picture_that_cannot_be_had_is_reported_and_tried_again(
     monkeypatch.setattr(
         "tests.backend.dataset.small.fetch", lambda address, task: fetch(address.replace("gone", "3"), task)
     )
-    second = run(ledger, out, *tasks)
+    again = run(ledger, out, *tasks)
+    assert not again.is_new and again.tasks == 0, "it is not asked for at every export"
+    assert "after a day, or at once with --retry" in again.summary()
+    second = run(ledger, out, *tasks, retry=True)
     assert second.is_new and second.tasks == 1 and "1-3-1003-g" in regions(second.version)
     assert left_out(second.version) == []
+
+
+def test_a_lost_picture_is_asked_for_after_a_day(ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, as exports by the clock have nobody who would ask for it; and then again a day later."""
+    tasks = [task(1, "/data/gone.jpg", annotation(1, region("g", (1, 1, 9, 9), ("kind", "", ""))))]
+    assert [run(ledger, out, *tasks).tasks for _ in range(2)] == [1, 0]
+    now = time.time() + harvest.RETRY_AFTER + 1
+    monkeypatch.setattr(harvest.time, "time", lambda: now)
+    assert [run(ledger, out, *tasks).tasks for _ in range(2)] == [1, 0]
 
 
 def test_a_picture_that_is_lost_later_stays(ledger: Ledger, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +290,9 @@ def test_a_picture_that_is_lost_later_stays(ledger: Ledger, out: Path, monkeypat
 
 def test_hygiene(ledger: Ledger, out: Path) -> None:
     """What is broken or says nothing is left out, each with its reason; the rest of its region stays."""
-    suggest(ledger, "stale", (1, 1, 9, 9), ("dog", "An animal that barks.", "A dog."))
+    words = {"stale": "A dog.", "finer": "Two dogs.", "mended": "A dog.", "neutral": "It sits on a hotdog."}
+    for id, caption in words.items():
+        suggest(ledger, id, (1, 1, 9, 9), ("dog", "An animal that barks.", caption))
     tasks = [
         task(
             1,
@@ -265,15 +304,22 @@ def test_hygiene(ledger: Ledger, out: Path) -> None:
                 region("preset", (1, 1, 9, 9), ("what is it?", "", "Describe it")),
                 region("filler", (1, 1, 9, 9), ("N/A", "...", "A real caption")),
                 region("stale", (1, 1, 9, 9), ("cat", "An animal that barks.", "A dog.")),
+                region("finer", (1, 1, 9, 9), ("guide dog", "An animal that barks.", "Two dogs.")),
+                region("mended", (1, 1, 9, 9), ("cat", "An animal that purrs.", "A cat, no dog.")),
+                region("neutral", (1, 1, 9, 9), ("cat", "", "It sits on a hotdog.")),
             ),
         )
     ]
     version = run(ledger, out, *tasks).version
     found = regions(version)
-    assert set(found) == {"1-1-1001-preset", "1-1-1001-filler", "1-1-1001-stale"}
     texts = {id.rpartition("-")[2]: [one["category"], one["explanation"], one["caption"]] for id, one in found.items()}
-    assert texts == {"preset": ["", "", ""], "filler": ["", "", "A real caption"], "stale": ["cat", "", "A dog."]}
-    assert sorted(kind for kind, _, _ in left_out(version)) == ["boilerplate"] * 5 + ["mask", "size"]
+    assert texts == {"preset": ["", "", ""], "filler": ["", "", "A real caption"], "stale": ["cat", "", ""],
+        "finer": ["guide dog", "", "Two dogs."], "mended": ["cat", "An animal that purrs.", "A cat, no dog."],
+        "neutral": ["cat", "", "It sits on a hotdog."],
+    }  # fmt: skip
+    kinds = [kind for kind, _, _ in left_out(version)]
+    assert sorted(kinds) == ["boilerplate"] * 4 + ["mask"] + ["outdated"] * 3 + ["size"]
+    assert any("the caption is still the one of the suggested category" in reason for _, _, reason in left_out(version))
 
 
 def test_categories_are_mapped(ledger: Ledger, out: Path, tmp_path: Path) -> None:
@@ -374,6 +420,28 @@ def test_a_deleted_project_does_not_stop_the_others(ledger: Ledger, out: Path) -
     Other.config_now = ""
     with pytest.raises(LabelStudioError, match="404"):
         export(sources[1:], out.with_name("other"), ledger, ExportOptions(MEGAPIXEL, projects="2"))
+
+
+def test_projects_that_disagree_are_told(ledger: Ledger, out: Path) -> None:
+    """One picture in two projects: a pair that is one object under two names is listed, and nothing is left out."""
+    spot, beside = (4, 4, 24, 24), (30, 30, 40, 40)
+    first = task(
+        1, "/data/1.jpg", annotation(11, region("a", spot, ("Coin", "", "")), region("b", beside, ("x", "", "")))
+    )
+    drawn = (("c", (4, 4, 24, 25), "button"), ("d", beside, "X"), ("e", (4, 4, 9, 9), "y"))
+    other = annotation(21, *(region(id, where, (name, "", "")) for id, where, name in drawn))
+    studios = Studio(first), Studio(task(2, "/data/1.jpg", other))
+    sources = [ProjectSource(id, studio, fetch) for id, studio in enumerate(studios, start=1)]
+    report = export(
+        [*sources, ProjectSource(3, Studio(), fetch)], out, ledger, ExportOptions(MEGAPIXEL, formats=("coco",))
+    )
+    (line,) = map(json.loads, (report.version / "conflicts.jsonl").read_text().splitlines())
+    assert line["regions"] == ["1-1-11-a", "2-2-21-c"] and line["categories"] == ["coin", "button"]
+    assert line["iou"] == pytest.approx(20 / 21, abs=1e-3) and len(regions(report.version)) == 5
+    card = (report.version / "README.md").read_text()
+    assert "1 pairs of regions of different projects cover one object" in card
+    assert "- project 2: Small" in card and "project 3" not in card
+    assert "1 pair of regions of different projects disagree" in report.summary()
 
 
 def test_a_data_set_is_of_one_choice_of_projects(ledger: Ledger, out: Path) -> None:

@@ -20,10 +20,11 @@ from backend.dataset.formats import contact_sheet, histograms
 from backend.dataset.store import latest, opened, versions
 from backend.dataset.version import read_manifest
 from backend.errors import ExportError
-from backend.ledger import Ledger
-from tests.backend.dataset.small import annotation, contents, project, region, run
+from backend.ledger import Ledger, OutcomeRow
+from tests.backend.dataset.small import annotation, box, contents, project, region, run, suggest
+from tests.backend.kills import EXPORT_KILLS
 
-STAGES, KILLS_PER_STAGE = 5, 20
+STAGES = 5
 
 
 def stage(number: int) -> list[dict]:
@@ -51,35 +52,53 @@ def started(path: Path, out: Path, number: int) -> BaseProcess:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_anywhere_the_data_set_is_that_of_an_undisturbed_run(tmp_path: Path, no_pictures: None) -> None:
-    """A hundred SIGKILLs: between them, `latest` is a whole version; in the end all is as it should be."""
+    """After each SIGKILL `latest` is a whole version; in the end it is that of a first run, to the byte."""
     chance = random.Random(5)
     path, out = tmp_path / "ledger.sqlite", tmp_path / "out"
-    killed = 0
-    duration = 0.5
+    kills, longest = 0, 0.5
+    with Ledger(path) as ledger:
+        suggest_some(ledger)
     for number in range(STAGES):
-        for _ in range(KILLS_PER_STAGE):
+        wanted = kills + EXPORT_KILLS // STAGES
+        while kills < wanted:
             process = started(path, out, number)
-            process.join(chance.random() * duration)
+            process.join(chance.random() * longest)
             if process.exitcode is None and process.pid is not None:
                 os.kill(process.pid, signal.SIGKILL)
             process.join()
-            killed += process.exitcode == -signal.SIGKILL
-            assert process.exitcode in (0, -signal.SIGKILL)
+            assert process.exitcode in (0, -signal.SIGKILL), "it ended by itself, with an error"
             assert_whole(out)
+            kills += process.exitcode == -signal.SIGKILL
             if process.exitcode == 0:  # it was faster than the kill: the next kills must come earlier
                 shutil.rmtree(out / latest(out).name)
                 (out / "latest").unlink()
                 if chance.random() < 0.5:
                     (out / ".store" / "state.sqlite").unlink()
-                duration *= 0.8
+                longest *= 0.8
         began = time.monotonic()
         with Ledger(path) as ledger:
             run(ledger, out, *stage(number))
-            duration = min(1.0, 1.2 * (time.monotonic() - began) + 0.05)
+            longest = min(1.0, 1.2 * (time.monotonic() - began) + 0.05)
             fresh = run(ledger, tmp_path / f"fresh{number}", *stage(number))
         assert contents(out / "latest") == contents(fresh.version)
         assert not (out / ".store" / "build").exists() and not list((out / ".store" / "pool").glob("*.part"))
-    assert killed >= 60
+    assert kills == EXPORT_KILLS
+    with Ledger(path) as ledger, Ledger(tmp_path / "undisturbed.sqlite") as undisturbed:
+        suggest_some(undisturbed)
+        run(undisturbed, tmp_path / "undisturbed", *stage(STAGES - 1))
+        assert outcomes_of(ledger) == outcomes_of(undisturbed)
+
+
+def suggest_some(ledger: Ledger) -> None:
+    """One region of each task was suggested just as it was submitted first."""
+    for id in range(1, 10 + 3 * STAGES):
+        suggest(ledger, f"r{id}-0", box(id, 0), (f"kind {id % 5}", "", f"Thing {id} of 0."), task_id=id)
+
+
+def outcomes_of(ledger: Ledger) -> list[OutcomeRow]:
+    found = sorted(ledger.outcomes.all(1), key=lambda row: (row.region_id, row.annotation_id or 0))
+    assert {"accepted", "drawn", "rejected"} <= {row.outcome for row in found}
+    return found
 
 
 def assert_whole(out: Path) -> None:

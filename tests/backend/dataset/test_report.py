@@ -39,13 +39,14 @@ def test_nothing_new_is_said() -> None:
 
 def test_what_was_left_out_is_shown_up_to_ten() -> None:
     """A thousand lost pictures must not fill the screen."""
-    assert report(left_out=1).summary().splitlines()[-2:] == [
+    assert report(left_out=1).summary().splitlines()[-3:] == [
         "1 thing had to be left out:",
         "  task 0, annotation 9, region r: 0 is gone",
+        "  images that could not be had are asked for again after a day, or at once with --retry",
     ]
     lines = report(left_out=1000).summary().splitlines()
-    assert lines[-1] == "  and 990 more, listed in data/regions/v0002/left_out.jsonl"
-    assert len(lines) == 17
+    assert lines[-2] == "  and 990 more, listed in data/regions/v0002/left_out.jsonl"
+    assert len(lines) == 18
 
 
 def test_projects_that_are_not_in_it_are_named() -> None:

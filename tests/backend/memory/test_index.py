@@ -49,18 +49,18 @@ def test_neighbours_are_those_of_a_plain_search(changes: list[tuple[int, int]], 
 
     found = index.neighbours(query)
     assert [n.category for n in found] == [m.category for m in sorted(alive, key=lambda m: -cosine(m))[:NEIGHBOURS]]
-    assert [n.likeness for n in found] == sorted((n.likeness for n in found), reverse=True)
+    assert [n.evidence for n in found] == sorted((n.evidence for n in found), reverse=True)
 
 
-def test_likeness_is_told_by_how_alike_regions_of_the_project_are():
-    """A cosine of .9 is much where regions have .1 in common, and nothing where all have .9."""
+def test_evidence_is_told_by_how_alike_regions_of_the_project_are():
+    """A cosine of .98 is much where things of different categories have .1, and nothing where all have .98."""
     far, near = Index(WIDTH), Index(WIDTH)
     base = some(1, 5)[0] * 10
     for i, vector in enumerate(some(60, 3)):
-        far.replace(i, [memory(i, "thing", vector)])
-        near.replace(i, [memory(i, "thing", vector + base)])
-    assert far.neighbours(some(60, 3)[7])[0].likeness > 2
-    assert near.neighbours(base)[0].likeness < 2
+        far.replace(i, [memory(i, str(i), vector)])
+        near.replace(i, [memory(i, str(i), vector + base)])
+    assert far.neighbours(some(60, 3)[7])[0].evidence > 2
+    assert near.neighbours(base)[0].evidence < 0.5
 
 
 def test_the_oldest_give_way(monkeypatch: pytest.MonkeyPatch):

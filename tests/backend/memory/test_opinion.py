@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 from backend.memory.index import Neighbour
 from backend.memory.opinion import weigh
 
-LIKENESS = st.floats(-30, 60, allow_nan=False)
+EVIDENCE = st.floats(0, 100)
 NAMES = st.sampled_from(["coin", "Coin ", "cup", "cat"])
-NEIGHBOURS = st.lists(st.builds(Neighbour, NAMES, LIKENESS), max_size=16)
+NEIGHBOURS = st.lists(st.builds(Neighbour, NAMES, EVIDENCE), max_size=16)
 
 
-def alike(category: str, likeness: float = 3.0, count: int = 1) -> list[Neighbour]:
-    return [Neighbour(category, likeness)] * count
+def alike(category: str, evidence: float = 20.0, count: int = 1) -> list[Neighbour]:
+    return [Neighbour(category, evidence)] * count
 
 
 def test_the_model_speaks_where_nothing_is_like_the_region():
     """A strange region is not called by the only name that is known."""
     assert weigh([], {"cat": 0.4}).category == "cat"
-    opinion = weigh(alike("coin", -3, 6), {"cat": 0.4})
+    opinion = weigh(alike("coin", 0.0, 6), {"cat": 0.4})
     assert (opinion.category, opinion.source) == ("cat", "model")
     assert opinion.probability == pytest.approx(0.4, abs=0.01)
 
@@ -39,14 +39,14 @@ def test_a_sure_model_is_not_overruled_by_one_vote():
 
 def test_one_wrong_correction_is_outvoted():
     """It must not poison a class."""
-    assert weigh(alike("cup") + alike("coin", 3.0, 2), {"clock": 0.2}).category == "coin"
-    assert weigh(alike("cup", 3.3) + alike("coin", 3.0, 3), {"clock": 0.2}).category == "coin"
+    assert weigh(alike("cup") + alike("coin", 20.0, 2), {"clock": 0.2}).category == "coin"
+    assert weigh(alike("cup", 30.0) + alike("coin", 20.0, 3), {"clock": 0.2}).category == "coin"
 
 
 def test_both_voices_add_up():
     """Agreement is surer than either alone."""
-    alone, without = weigh(alike("coin", 2.0), {"cat": 0.5}), weigh([], {"coin": 0.5})
-    both = weigh(alike("coin", 2.0), {"Coin": 0.5})
+    alone, without = weigh(alike("coin", 3.0), {"cat": 0.3}), weigh([], {"coin": 0.5})
+    both = weigh(alike("coin", 3.0), {"Coin": 0.5})
     assert both.category == "Coin" and both.probability > max(alone.probability, without.probability)
 
 

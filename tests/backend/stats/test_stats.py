@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from backend import settle as settling
 from backend.cli import app
 from backend.ledger import Ledger, Project
-from backend.stats import settle as settling
 from backend.stats.collect import collect
 from backend.stats.page import page
 from backend.stats.rows import tables
@@ -166,32 +166,41 @@ def test_the_page_stands_alone(ledger: Ledger) -> None:
 def test_an_empty_ledger_has_statistics_too(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         stats = collect(ledger, ledger.projects(), 1_000_000)
-    assert [table.rows for table in tables(stats)] == [[], [], [], []]
-    assert page(stats, NOON).count("<svg") == 4
+    assert [table.rows for table in tables(stats)] == [[], [], [], [], []]
+    text = page(stats, NOON)
+    assert "<svg" not in text and text.count("Nothing yet.") == 5
 
 
 def test_many_categories_become_one_row(ledger: Ledger) -> None:
     """An open vocabulary has thousands."""
     for number in range(40):
         submit(ledger, 100 + number, results(f"r{number}", SECOND, (f"thing {number}", "", "")), task=50, minute=60)
-    rows = tables(collect(ledger, [1], 1_000_000))[3].rows
+    rows = tables(collect(ledger, [1], 1_000_000))[4].rows
     assert len(rows) == 26
     assert rows[-1][0] == "18 others"
     assert sum(int(row[4]) for row in rows) == 41
 
 
-def test_the_command_shows_tables_and_writes_the_page(ledger: Ledger, tmp_path: Path) -> None:
-    submit(ledger, 5, results("odd", FIRST, ("[red]markup[/red]", "", "")), minute=50)
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_command_shows_tables_and_writes_the_page(ledger: Ledger, tmp_path: Path, columns: int) -> None:
+    """Every number is whole in the narrowest usual terminal, however long the name of a model is."""
+    model = "Perceive-Anything/PAM-3B@0123456789abcdef0123456789abcdef"
+    ledger.record_suggestion(suggested("long", version=model, task=9))
+    submit(ledger, 5, results("odd", FIRST, ("[red]markup[/red]", "", "")), results("long", FIRST, COIN), task=9)
     out = tmp_path / "stats.html"
     command = ["stats", "--data-dir", str(tmp_path), "--html", str(out)]
-    result = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, command, env={"COLUMNS": str(columns)})
     assert result.exit_code == 0, result.output
-    for words in ("By model version", "nano-1", "By field", "By category", "[red]markup[/red]"):
+    assert max(map(len, result.output.splitlines())) <= max(columns, len(str(out)) + 40)
+    for words in ("By model version", "nano-1", "By field", "By category", "[red]markup", "boundary px"):
         assert words in result.output
+    for table in tables(collect(ledger, [1], 1_000_000)):
+        assert all(cell in result.output for row in table.rows for cell in row[1:])
+    assert "…" not in result.output
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_a_folder_without_a_ledger_is_told_and_stays_empty(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["stats", "--data-dir", str(tmp_path / "none")])
-    assert "there is no ledger" in str(result.exception)
+    assert "there is no folder" in str(result.exception)
     assert not (tmp_path / "none").exists()

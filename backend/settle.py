@@ -1,4 +1,4 @@
-"""What became of the suggestions of a project, worked out for the tasks that changed since the last time."""
+"""What became of the suggestions of a project, worked out for the tasks that changed since the last time, and kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backend.webhook_event import Annotation
 _TASKS_AT_ONCE = 50
 
 
-def settle(
+def settle_outcomes(
     project_id: int,
     ledger: Ledger,
     config: LabelingConfig,
@@ -27,7 +27,9 @@ def settle(
 ) -> None:
     """Bring the outcomes in the ledger level with its annotations. It can be killed, and starts again.
 
+    config: another one than the last time is another comparison, so that all tasks are settled again.
     max_pixels: largest mask that is read. progress: called with the number of tasks that are done.
+    Raises LedgerError.
     """
     key = hashlib.sha256(json.dumps([asdict(config), max_pixels], sort_keys=True).encode()).hexdigest()
     number, settled_with = ledger.outcomes.settled(project_id)
