@@ -30,6 +30,16 @@ def serve(settings: Settings) -> None:
     run(settings)
 
 
+@app.command(
+    "train-nano", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+)
+def train_nano(context: typer.Context) -> None:
+    """Train the built-in model from nothing, on scenes drawn on the fly."""
+    from model.training.nano import app as nano  # it has the options, and brings in PyTorch
+
+    nano(context.args, prog_name=context.command_path)
+
+
 for command in (predict, export, diff, stats):
     app.command()(command)
 app.add_typer(weights, name="weights")

@@ -24,9 +24,7 @@ from model.training.calibration import (
     negative_log_likelihood,
     reliability,
 )
-
-FIT_SEED, REPORT_SEED = 3, 2
-"""Series of scenes: training draws 0 and 1, and nano's own figures are measured on 2."""
+from model.training.nano import CALIBRATED_ON, MEASURED_ON
 
 SHORT_LIST = 5
 """A list as a project might have it: the right category and four others."""
@@ -114,7 +112,7 @@ def main(
 ) -> None:
     """Click on drawn objects, and have the category chosen from the list of all that are drawn."""
     pam = model.load(checkpoint, threads=threads)
-    fitted_on, reported_on = collect(pam, FIT_SEED, scenes), collect(pam, REPORT_SEED, scenes)
+    fitted_on, reported_on = collect(pam, CALIBRATED_ON, scenes), collect(pam, MEASURED_ON, scenes)
     temperature = fit_temperature(fitted_on.log_likelihoods, fitted_on.truth)
     figures = measure(fitted_on, reported_on, temperature)
     print(json.dumps(figures, indent=2))

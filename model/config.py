@@ -10,6 +10,7 @@ from typing import Any
 
 from model.errors import CheckpointError
 from model.fields import LANGUAGES
+from model.region import FIELDS
 
 MAX_WIDTH, MAX_LAYERS, MAX_VOCABULARY = 1 << 15, 256, 1 << 20
 """Above any PAM to come; a layer of an absurd size would be allocated before its weights are seen to differ."""
@@ -36,6 +37,15 @@ def _number(low: float, high: float) -> Field:
 
 def _token(value: Any) -> bool:
     return value is None or (type(value) is int and 0 <= value < MAX_VOCABULARY)
+
+
+def _logistic(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(type(part) in (int, float) and math.isfinite(part) for part in value)
+        and value[0] > 0
+    )
 
 
 WIDTH, LAYERS, FLAG = _whole(1, MAX_WIDTH), _whole(1, MAX_LAYERS), Field("true or false", lambda v: type(v) is bool)
@@ -76,6 +86,14 @@ PAM_FIELDS = {
     "perceiver": Field("an object", lambda v: isinstance(v, dict)),
     "language": Field("an object", lambda v: isinstance(v, dict)),
     "proposals": FLAG,
+    "close_up": Field("a multiple of 32 from 0 to 4096", lambda v: type(v) is int and v in range(0, 4097, 32)),
+    "unknown": Field(
+        "a word of up to 64 characters", lambda v: isinstance(v, str) and len(v) <= 64 and v.isprintable()
+    ),
+    "calibration": Field(
+        "an object that gives fields of words a positive slope and an offset",
+        lambda v: isinstance(v, dict) and set(v) <= set(FIELDS) and all(map(_logistic, v.values())),
+    ),
     "label_temperature": _number(0, 1e6),
     "languages": Field(
         f"a list of {' and '.join(LANGUAGES)}",
@@ -137,6 +155,11 @@ class PAMConfig:
     language:  arguments of `transformers.Qwen2Config`.
     proposals: whether masks are proposed by classical means in front of SAM 2's decoder (see model/proposals/),
                for a decoder too small to find them alone.
+    close_up:  side in pixels at which the surroundings of a mask are looked at once more for its words (see
+               model/close_up.py), a multiple of 32; 0 where they are not, as in the published models.
+    unknown:   the category that says that the model has no word for a thing; its score is low, "" if there is none.
+    calibration: per field a slope and an offset that turn the mean log-probability of an answer into the chance that
+               it is right (see Speaker); fitted on held-out regions, absent where that was not done.
     label_temperature: by which a closed vocabulary's log-likelihoods are divided (see model/vocabulary.py); fitted on
                held-out regions, 1 where that was not done.
     languages: which the language model was trained to describe regions in, "en" and "zh".
@@ -147,10 +170,16 @@ class PAMConfig:
     perceiver: PerceiverConfig = field(default_factory=PerceiverConfig)
     language: dict[str, Any] = field(default_factory=dict)
     proposals: bool = False
+    close_up: int = 0
+    unknown: str = ""
+    calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
     label_temperature: float = 1.0
     languages: tuple[str, ...] = tuple(LANGUAGES)
 
     def __post_init__(self) -> None:
+        for key in ("close_up", "calibration"):
+            if not PAM_FIELDS[key].holds(value := getattr(self, key)):
+                raise ValueError(f"{key} is {value!r}: it must be {PAM_FIELDS[key].says}")
         if not 0 < self.label_temperature < math.inf:
             raise ValueError(f"label_temperature is {self.label_temperature}: it must be a positive number")
 
@@ -171,12 +200,14 @@ class PAMConfig:
             check_fields("sam", sam, SAM_FIELDS, ("base", "overrides"))
             check_fields("perceiver", perceiver, PERCEIVER_FIELDS, ())
             check_language(language)
+            calibration = {name: (float(a), float(b)) for name, (a, b) in data.get("calibration", {}).items()}
             return cls(
                 **{
                     **data,
                     "sam": SamConfig(**{**sam, "overrides": tuple(sam["overrides"])}),
                     "perceiver": PerceiverConfig(**perceiver),
                     "language": dict(language),
+                    "calibration": calibration,
                     "languages": tuple(data.get("languages", LANGUAGES)),
                 }
             )

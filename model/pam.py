@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import fields, language
+from model import close_up, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
-from model.perceiver import FULL, SemanticPerceiver
+from model.perceiver import FULL, QUARTER, SemanticPerceiver
 from model.prompt import Box, Prompt
 from model.region import Candidate, Region, Words
 from model.segmentation import DecodedCandidates, EncodedImage, Segmentation
@@ -78,7 +78,8 @@ class PAM(nn.Module):
 
     @property
     def _speaker(self) -> Speaker:
-        return Speaker(self.writer, self.tokenizer, self.config.label_temperature, self.config.languages)
+        own = self.config
+        return Speaker(self.writer, self.tokenizer, own.label_temperature, own.languages, own.calibration, own.unknown)
 
     def encode(self, image: np.ndarray) -> EncodedImage:
         """Look at an image: uint8 (H, W, 3) RGB. Raises ImageError for anything else."""
@@ -131,7 +132,7 @@ class PAM(nn.Module):
     @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
         """Weigh which of a list of labels a region is; see model/vocabulary.py. Raises LabelError."""
-        return self._speaker.rank(self.read(self.visual_tokens(segmentation.output)), labels, language)
+        return self._speaker.rank(self.read(self.visual_tokens([segmentation])), labels, language)
 
     @torch.inference_mode()
     def ask(
@@ -145,7 +146,7 @@ class PAM(nn.Module):
         questions: words of one's own, or a Question that holds an official one (see model/fields.py).
         Raises QuestionError for one that is empty or holds more than plain words.
         """
-        return self.answer(self.visual_tokens(segmentation.output), questions, decoding)
+        return self.answer(self.visual_tokens([segmentation]), questions, decoding)
 
     @torch.inference_mode()
     def answer(
@@ -172,7 +173,7 @@ class PAM(nn.Module):
         """What `ask` answers, as it is written: pieces of text with the number of the question they belong to."""
         if not questions:
             return
-        prefix = self.read(self.visual_tokens(segmentation.output))
+        prefix = self.read(self.visual_tokens([segmentation]))
         yield from self.writer.stream(prefix, self._speaker.question_ids(questions), decoding)
 
     def perceive(
@@ -222,9 +223,12 @@ class PAM(nn.Module):
         for labels in (None, ("one", "two")):
             self.describe(found, labels, replace(options, decoding=decoding))
 
-    def visual_tokens(self, output: sam2.SamOutput) -> Tensor:
-        """What stands for the image placeholder: image tokens, newline, semantic tokens, newline; (B, V, hidden)."""
-        return self.arrange(*self.perceiver(output.image, output.tokens))
+    def visual_tokens(self, segmentations: Sequence[Segmentation]) -> Tensor:
+        """What stands for the image placeholder of B regions, float (B, V, hidden).
+
+        Image tokens, newline, semantic tokens, newline; with a close-up those of two looks (see model/close_up.py).
+        """
+        return self._in_sequence(self._looks(segmentations))
 
     def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
         """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
@@ -253,8 +257,10 @@ class PAM(nn.Module):
             from model import proposals  # larger models do without it, and without what it imports
 
             working = [proposals.prepare(image) for image in images]
+        keep = bool(self.config.close_up)
         return [
-            EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i]) for i, image in enumerate(images)
+            EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i], image if keep else None)
+            for i, image in enumerate(images)
         ]
 
     @torch.inference_mode()
@@ -294,6 +300,7 @@ class PAM(nn.Module):
             candidates=proposed or DecodedCandidates(output, image.height, image.width),
             object_score=float(output.object_score[0, 0].float().sigmoid()),
             output=output,
+            image=image.image,
         )
 
     def _propose(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None) -> Sequence[Candidate]:
@@ -319,17 +326,31 @@ class PAM(nn.Module):
     ) -> Iterator[tuple[Words, np.ndarray]]:
         """Words and embeddings of regions, see `Region`."""
         for some in _chunks(segmentations, REGIONS_PER_PASS):
-            image, semantic = self._perceive([found.output for found in some])
-            prefix = self.read(self.arrange(image, semantic))
+            looks = self._looks(some)
+            prefix = self.read(self._in_sequence(looks))
             if labels is None:
                 said = self._speaker.describe(prefix, options)
             else:
                 said = self._speaker.describe_as_one_of(prefix, labels, options)
+            _, semantic = looks[0]
             yield from zip(said, F.normalize(semantic.float().mean(dim=1), dim=1).cpu().numpy(), strict=True)
 
-    def _perceive(self, outputs: Sequence[sam2.SamOutput]) -> tuple[Tensor, Tensor]:
-        """The perceiver's image and semantic tokens of regions, a row each."""
-        return self.perceiver(torch.cat([o.image for o in outputs]), torch.cat([o.tokens for o in outputs]))
+    def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, Tensor]]:
+        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
+        the whole."""
+        image = torch.cat([found.output.image for found in segmentations])
+        tokens = torch.cat([found.output.tokens for found in segmentations])
+        if not self.config.close_up:
+            return [self.perceiver(image, tokens)]
+        near = close_up.look(self, segmentations)
+        return [self.perceiver(near.image, near.tokens, FULL), self.perceiver(image, tokens, QUARTER)]
+
+    def _in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
+        if len(looks) == 1:
+            return self.arrange(*looks[0])
+        newline = self.frame_newline.expand(len(looks[0][0]), 1, -1)
+        return torch.cat([part for look in looks for part in (self.arrange(*look), newline)], dim=1)
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -112,9 +112,13 @@ def preprocess(image: np.ndarray, size: int) -> Tensor:
 
     Pillow's bicubic resize without regard to aspect, then ImageNet's mean and deviation, as in the official code.
     """
-    resized = Image.fromarray(image).resize((size, size))
+    return normalise(np.asarray(Image.fromarray(image).resize((size, size))))
+
+
+def normalise(image: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) RGB to float32 (3, H, W) with ImageNet's mean and deviation."""
     # The official code divides in float64 and rounds to float32 afterwards.
-    pixels = torch.from_numpy((np.asarray(resized) / 255.0).astype(np.float32)).permute(2, 0, 1)
+    pixels = torch.from_numpy((image / 255.0).astype(np.float32)).permute(2, 0, 1)
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
@@ -156,10 +160,14 @@ def prompt_tensors(
 
 def mask_prompt(mask: np.ndarray, sam: Any, device: torch.device) -> Tensor:
     """A bool (H, W) mask as SAM 2's mask input: logits, float (1, 1, S/4, S/4)."""
-    size = sam.sam_prompt_encoder.mask_input_size
+    return mask_logits(mask, sam.sam_prompt_encoder.mask_input_size).to(device)[None]
+
+
+def mask_logits(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """A bool (H, W) mask as logits, float32 (1, *size): in each cell by how much of it is covered."""
     coverage = Image.fromarray(mask.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BOX)
-    soft = torch.from_numpy(np.asarray(coverage, dtype=np.float32) / 255.0).to(device)
-    return (2 * soft - 1)[None, None] * MASK_PROMPT_SCALE
+    soft = torch.from_numpy(np.asarray(coverage, dtype=np.float32) / 255.0)
+    return (2 * soft - 1)[None] * MASK_PROMPT_SCALE
 
 
 def decode(
@@ -177,7 +185,8 @@ def decode(
     try:
         logits, iou, tokens, object_score = decoder.predict_masks(
             image_embeddings=features.embedding,
-            image_pe=sam.sam_prompt_encoder.get_dense_pe().to(dtype),
+            # Not get_dense_pe: a close-up has fewer cells than a whole picture.
+            image_pe=sam.sam_prompt_encoder.pe_layer(features.embedding.shape[-2:])[None].to(dtype),
             sparse_prompt_embeddings=sparse.to(dtype),
             dense_prompt_embeddings=dense,
             repeat_image=one_image,

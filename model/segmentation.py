@@ -23,17 +23,21 @@ class EncodedImage:
     height, width: of the original, in pixels.
     features:      SAM 2's.
     working:       what the classical proposals reuse, for models that need them.
+    image:         the original, uint8 (H, W, 3) by reference, for models that take a closer look.
     """
 
     height: int
     width: int
     features: sam2.SamFeatures
     working: WorkingImage | None
+    image: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes held, for bounding a cache."""
-        return self.features.nbytes + (self.working.nbytes if self.working else 0)
+        if self.working:
+            return self.features.nbytes + self.working.nbytes  # it holds the original too
+        return self.features.nbytes + (0 if self.image is None else self.image.nbytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +47,13 @@ class Segmentation:
     candidates:   the first is the mask: the best proposal, or token 0 of the decoder, as the official model has it.
     object_score: probability that the object is there at all, 0..1.
     output:       what SAM 2's decoder said, batch of one.
+    image:        the picture, uint8 (H, W, 3) by reference, for models that take a closer look.
     """
 
     candidates: Sequence[Candidate]
     object_score: float
     output: sam2.SamOutput
+    image: np.ndarray | None = None
 
     @property
     def mask(self) -> np.ndarray:

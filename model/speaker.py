@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
 from model import fields, vocabulary
 from model.errors import QuestionError
 from model.explanation import begin_explanation, join_explanation, split_explanation
-from model.language import GREEDY, DecodingOptions, Prefix, PrefixScorer, Question, Writer, prompt_ids
+from model.language import GREEDY, DecodingOptions, Prefix, PrefixScorer, Question, Utterance, Writer, prompt_ids
 from model.region import FIELDS, Words
 from model.vocabulary import Ranking
 
@@ -28,6 +29,9 @@ class WordOptions:
     decoding: DecodingOptions = GREEDY
 
 
+UNKNOWN_SHARE = 0.1
+"""What is left of the score of a name where one of the answers says that the model does not know."""
+
 PLAIN = WordOptions()
 """English, brief, greedy."""
 
@@ -38,12 +42,15 @@ class Speaker:
 
     label_temperature: see `model.vocabulary.rank`.
     languages:         those that it was trained to describe regions in.
+    calibration, unknown: see PAMConfig. Platt scaling (Probabilistic Outputs for Support Vector Machines, 1999).
     """
 
     writer: Writer
     tokenizer: PreTrainedTokenizerBase
     label_temperature: float
     languages: tuple[str, ...]
+    calibration: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unknown: str = ""
 
     def question_ids(self, questions: Sequence[Question | str]) -> list[list[int]]:
         """What follows the image placeholder of each question, as token ids; a str is a question of one's own.
@@ -59,17 +66,36 @@ class Speaker:
         """All fields of all regions, in one batch."""
         asked = [Question(self._question(field, options.language, options.caption)) for field in FIELDS]
         answers = self.writer.write(prefix, [self.question_ids(asked)] * len(prefix.hidden), options.decoding)
-        return [
-            Words(
-                category=category.text,
-                explanation=split_explanation(explanation.text, category.text)[1],
-                caption=caption.text,
-                log_probabilities=dict(
-                    zip(FIELDS, (u.log_probability for u in (category, explanation, caption)), strict=True)
-                ),
-            )
-            for category, explanation, caption in answers
-        ]
+        return [self._words(*row) for row in answers]
+
+    def _words(self, category: Utterance, explanation: Utterance, caption: Utterance) -> Words:
+        label, definition = split_explanation(explanation.text, category.text)
+        hedged = self._hedges(category.text) or self._hedges(label) or self._hedges(caption.text)
+        return Words(
+            category=category.text,
+            explanation=definition,
+            caption=caption.text,
+            log_probabilities={
+                "category": self._score("category", category, hedged),
+                "explanation": self._score("explanation", explanation, hedged),
+                "caption": self._score("caption", caption),
+            },
+        )
+
+    def _hedges(self, text: str) -> bool:
+        """Whether an answer says that the model does not know."""
+        return bool(self.unknown) and bool(re.search(rf"\b{re.escape(self.unknown)}\b", text))
+
+    def _score(self, field: str, said: Utterance, hedged: bool = False) -> float:
+        """The log of the chance that an answer is right.
+
+        hedged: whether this or another answer about the region says that the model does not know.
+        """
+        value = said.log_probability
+        if field in self.calibration and said.text:
+            slope, offset = self.calibration[field]
+            value = -math.log1p(math.exp(min(-(slope * value + offset), 700.0)))
+        return value + math.log(UNKNOWN_SHARE) if hedged else value
 
     def describe_as_one_of(self, prefix: Prefix, labels: Sequence[str], options: WordOptions) -> list[Words]:
         """The same, with a category out of `labels`, which the explanation then begins with. Raises LabelError."""
@@ -90,7 +116,7 @@ class Speaker:
                 log_probabilities={
                     "category": math.log(ranking.score),
                     "explanation": explanation.log_probability,
-                    "caption": caption.log_probability,
+                    "caption": self._score("caption", caption),
                 },
                 ranking=ranking,
             )

@@ -39,7 +39,7 @@ def run(pam: PAM, image: np.ndarray, prompt: Prompt, questions: Sequence[str], n
         watch.lap("encode")
         segmentation = pam.segment(image_features, prompt)
         masks.append(watch.lap("segment"))
-        visual = pam.visual_tokens(segmentation.output)[0]
+        visual = pam.visual_tokens([segmentation])[0]
         watch.lap("perceive")
         before, after = prompt_ids(pam.tokenizer, Question(question))
         embeds = splice(pam.language.get_input_embeddings(), before, visual, after)

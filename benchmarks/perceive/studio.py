@@ -26,7 +26,7 @@ def run(
     watch.lap("encode")
     segmentation = pam.segment(encoded, prompt)
     mask = watch.lap("segment")
-    visual = pam.visual_tokens(segmentation.output)
+    visual = pam.visual_tokens([segmentation])
     watch.lap("perceive")
     steps: list[Tensor] = []
     first_word = 0.0
@@ -51,7 +51,7 @@ def forced(new_tokens: int) -> DecodingOptions:
 @torch.inference_mode()
 def tokens(pam: PAM, segmentation: Segmentation, questions: Sequence[str], new_tokens: int) -> list[list[int]]:
     """What `run` writes about a region, for one question or many: a list of ids for each."""
-    prefix: Prefix = pam.read(pam.visual_tokens(segmentation.output))
+    prefix: Prefix = pam.read(pam.visual_tokens([segmentation]))
     steps = [c for c, _ in pam.writer.decode(prefix, [question_ids(pam, questions)], forced(new_tokens))]
     return torch.stack(steps, dim=2)[0].tolist()
 

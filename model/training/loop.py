@@ -1,8 +1,7 @@
-"""The training loop that both stages share: schedule by steps, moving average, exact resumption."""
+"""The training loop that all stages share: schedule by steps, moving average, exact resumption."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -11,26 +10,35 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP, WARM_UP = 1e-3, 0.05, 0.995, 1.0, 0.03
-SAVE_EVERY, SHOW_EVERY = 250, 50
+from model.training.data import SceneBatch
+
+LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP = 1e-3, 0.05, 0.995, 1.0
+WARM_UP, COOL_DOWN = 60, 0.35
+"""Steps in which the learning rate rises, and the share of all steps in which it falls again."""
+
+SAVE_EVERY, SHOW_EVERY = 100, 50
 
 console = Console()
 
-Loss = Callable[[nn.Module, object, int], tuple[Tensor, dict[str, float]]]
+HALF = torch.bfloat16
+"""What matrices are multiplied in; weights and their averages stay float32."""
 
 
 def train(
-    stage: nn.Module, batches: Callable[[int], Iterable], loss: Loss, steps: int, state: Path
+    stage: nn.Module, batches: Callable[[int], Iterable[SceneBatch]], steps: int, state: Path
 ) -> tuple[list[dict], float]:
     """Train `stage` in place for `steps` steps; afterwards it holds the moving average of its weights.
 
-    batches: gives the batches from a step on. loss: (stage, batch, step) to the loss and the figures to show.
+    stage:   takes a batch and the share of the steps done, 0..1, and gives the loss and the figures to show.
+    batches: gives the batches from a step on.
     state:   where progress is kept; a run that was killed goes on from there and ends the same.
     Returns the history, one row for each SHOW_EVERY steps, and the seconds that all runs together took.
     """
+    device = next(stage.parameters()).device
     average = AveragedModel(stage, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
     optimizer = torch.optim.AdamW(
         [p for p in stage.parameters() if p.requires_grad],
@@ -41,7 +49,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     start, history, spent = 0, [], 0.0
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, map_location=device, weights_only=True)
         stage.load_state_dict(saved["stage"])
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -51,7 +59,9 @@ def train(
     shown: dict[str, float] = {}
     began = time.monotonic() - spent
     for step, batch in enumerate(batches(start), start):
-        value, figures = loss(stage, batch, step)
+        # The plain attention: at a few hundred cells it is faster on a CPU than the fused one, backward above all.
+        with torch.autocast(device.type, HALF), sdpa_kernel(SDPBackend.MATH):
+            value, figures = stage(batch.to(device), step / steps)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(stage.parameters(), CLIP)
@@ -61,7 +71,9 @@ def train(
         shown = {k: figures[k] if not shown else 0.95 * shown[k] + 0.05 * figures[k] for k in figures}
         if (step + 1) % SHOW_EVERY == 0 or step + 1 == steps:
             history.append({"step": step + 1, **shown})
-            console.print(f"step {step + 1}/{steps} " + " ".join(f"{k} {v:.3f}" for k, v in shown.items()))
+            left = (time.monotonic() - began) / (step + 1) * (steps - step - 1)
+            told = " ".join(f"{k} {v:.3f}" for k, v in shown.items())
+            console.print(f"step {step + 1}/{steps}, {left / 60:.0f} min left: {told}")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             spent = time.monotonic() - began
             parts: dict[str, Any] = {"stage": stage, "average": average, "optimizer": optimizer, "schedule": schedule}
@@ -71,10 +83,9 @@ def train(
 
 
 def _rate(step: int, steps: int) -> float:
-    warm = max(1, int(WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    # Level in between: until it begins to fall, a run may still be made longer or shorter.
+    left = (steps - step) / max(1.0, COOL_DOWN * steps)
+    return min(1.0, (step + 1) / min(WARM_UP, max(1, steps // 20)), max(0.02, left))
 
 
 def _keep(state: Path, parts: dict[str, Any], step: int, history: list[dict], seconds: float) -> None:

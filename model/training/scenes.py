@@ -7,68 +7,30 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from model.training.shapes import CATEGORIES, DEFINITIONS, draw
+from model.training import photographs
+from model.training.facts import COLOURS, TEXTURES, VALUES, Facts, lab_distance, look_at
+from model.training.shapes import CATEGORIES, UNKNOWN, draw
 
-DATA_VERSION = "scenes-1"
-"""Changes whenever the same seed draws other scenes."""
+DATA_VERSION = "scenes-3"
+"""Changes whenever the same seed draws other scenes to train on."""
 
-COLOURS = {
-    "red": (200, 40, 40),
-    "orange": (235, 130, 35),
-    "yellow": (230, 205, 60),
-    "green": (60, 150, 60),
-    "cyan": (70, 190, 195),
-    "blue": (50, 85, 195),
-    "purple": (125, 60, 160),
-    "pink": (235, 140, 175),
-    "brown": (120, 75, 40),
-    "black": (25, 25, 25),
-    "dark grey": (75, 75, 75),
-    "grey": (130, 130, 130),
-    "light grey": (190, 190, 190),
-    "white": (240, 240, 240),
-}
-"""Colour names and a typical RGB value of each."""
+SIDE = 384
+"""Side of the pictures that words are learned and measured on, in pixels."""
 
-SIZES = (("tiny", 0.004), ("small", 0.025), ("medium", 0.10), ("large", 0.30), ("huge", 1.01))
-"""Size words and the share of the picture below which they hold."""
+SHEET = 288
+"""Largest side of the sheet on which a thing is drawn, in pixels."""
 
-PLACES = (
-    ("top left", "top", "top right"),
-    ("left", "centre", "right"),
-    ("bottom left", "bottom", "bottom right"),
-)
+METALS = ("grey", "brown", "yellow")
+TURNED = ("leaf", "stick", "star", "moon", "fish", "ring", "spoon", UNKNOWN)
+"""Things that lie about at any angle."""
 
-METALS = ("grey", "light grey", "brown", "yellow", "dark grey")
-TEXTURES = ("plain", "striped", "spotted", "rough")
+RECOGNISABLE = 0.45
+"""A thing of which less can be seen is an object, and no more is to be said of what it is."""
 
-_NAMES = tuple(COLOURS)
-_LAB = cv2.cvtColor(np.array([list(COLOURS.values())], np.uint8), cv2.COLOR_RGB2LAB)[0].astype(np.float32)
+ROUGH = 9.0
+"""Mean deviation of the pixels of a surface from what surrounds them, of 255, above which it is called rough."""
 
-
-@dataclass(frozen=True)
-class Facts:
-    """What can be said of an object, measured on the pixels of its visible mask except category and texture."""
-
-    category: str
-    colour: str
-    texture: str
-    size: str
-    place: str
-    ground: str
-
-    @property
-    def explanation(self) -> str:
-        """What a thing of this category is and is for."""
-        return DEFINITIONS[self.category]
-
-    @property
-    def caption(self) -> str:
-        """One sentence about what can be seen."""
-        look = "" if self.texture == "plain" else f"{self.texture} "
-        article = "An" if self.size[0] in "aeiou" else "A"
-        where = "in the centre" if self.place == "centre" else f"at the {self.place}"
-        return f"{article} {self.size} {look}{self.colour} {self.category} {where}, on a {self.ground} background."
+_WEIGHTS = np.array([3.0 if category == UNKNOWN else 1.0 for category in CATEGORIES])
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,138 +49,188 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
 
-def colour_name(pixels: np.ndarray) -> str:
-    """The name of the median colour of RGB pixels, uint8 (N, 3): the nearest typical value in CIELAB."""
-    median = np.median(pixels, axis=0).astype(np.uint8)
-    lab = cv2.cvtColor(median[None, None], cv2.COLOR_RGB2LAB)[0, 0].astype(np.float32)
-    return _NAMES[int(np.square(_LAB - lab).sum(1).argmin())]
+@dataclass(frozen=True, eq=False)
+class _Thing:
+    """What was painted: its mask, bool (S, S), and its area in pixels, parts outside the picture included."""
+
+    mask: np.ndarray
+    area: float
+    category: str
+    texture: str
 
 
-def size_name(mask: np.ndarray) -> str:
-    """The size word for a bool mask (H, W)."""
-    share = mask.mean()
-    return next(name for name, limit in SIZES if share < limit)
+def draw_scene(seed: int, index: int, side: int = SIDE, *, photographed: bool = False) -> Scene:
+    """Scene number `index` of the series `seed`: always the same picture for the same arguments.
 
-
-def place_name(mask: np.ndarray) -> str:
-    """Which ninth of the picture holds the centroid of a bool mask (H, W)."""
-    ys, xs = np.nonzero(mask)
-    row = min(2, int(3 * (ys.mean() + 0.5) / mask.shape[0]))
-    column = min(2, int(3 * (xs.mean() + 0.5) / mask.shape[1]))
-    return PLACES[row][column]
-
-
-def ground_name(image: np.ndarray, mask: np.ndarray) -> str:
-    """The colour name of what surrounds a bool mask (H, W) closely."""
-    reach = max(3, round(0.02 * max(mask.shape)))
-    around = cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)).astype(bool) & ~mask
-    return colour_name(image[around] if around.any() else image.reshape(-1, 3))
-
-
-def draw_scene(seed: int, index: int, side: int = 256) -> Scene:
-    """Scene number `index` of the series `seed`: always the same picture for the same arguments."""
+    photographed: whether grounds and surfaces may come from photographs.
+    """
     rng = np.random.default_rng((seed, index))
+    other = np.random.default_rng((seed, index, 11)) if photographed else None
     image = _background(side, rng)
-    layers: list[tuple[np.ndarray, str, str]] = []
-    for _ in range(int(rng.integers(2, 11))):
-        category = str(rng.choice(CATEGORIES))
-        mask, texture = _place(image, category, rng)
-        if mask.any():
-            layers = [(old & ~mask, c, t) for old, c, t in layers] + [(mask, category, texture)]
+    if other is not None and other.random() < 0.3:
+        image = photographs.cut(other, side, photographs.SURFACES).image.astype(np.float32)
+    taken = np.zeros((side, side), bool)
+    things: list[tuple[np.ndarray, _Thing]] = []
+    for _ in range(int(rng.integers(1, 7))):
+        category = str(rng.choice(CATEGORIES, p=_WEIGHTS / _WEIGHTS.sum()))
+        coat = None
+        if other is not None and other.random() < (0.4 if category == UNKNOWN else 0.08):
+            coat = photographs.cut(other, side, photographs.SURFACES).image
+        thing = _place(image, taken, category, rng, coat)
+        things = [(old & ~thing.mask, other) for old, other in things] + [(thing.mask, thing)]
+        taken |= thing.mask
     final = _degrade(image, rng)
     objects = [
-        SceneObject(mask, _facts(final, mask, category, texture))
-        for mask, category, texture in layers
-        if mask.sum() >= 48
+        SceneObject(mask, look_at(final, mask, _recognised(thing, mask), thing.texture))
+        for mask, thing in things
+        if mask.sum() >= 0.0012 * side * side
     ]
     if not objects:
-        return draw_scene(seed + 1_000_003, index, side)
+        return draw_scene(seed + 1_000_003, index, side, photographed=photographed)
     return Scene(final, tuple(objects))
 
 
-def _facts(image: np.ndarray, mask: np.ndarray, category: str, texture: str) -> Facts:
-    return Facts(
-        category, colour_name(image[mask]), texture, size_name(mask), place_name(mask), ground_name(image, mask)
-    )
+def photo_scene(seed: int, index: int, side: int = SIDE, names: tuple[str, ...] = photographs.VIEWS) -> Scene:
+    """One of these photographs as a scene: its parts have colour, size and place like all things, and no name."""
+    rng = np.random.default_rng((seed, index, 13))
+    view = photographs.cut(rng, side, names)
+    final = _degrade(view.image.astype(np.float32), rng)
+    masks = photographs.things(view, rng)
+    objects = [SceneObject(mask, look_at(final, mask, UNKNOWN, _grain(final, mask))) for mask in masks]
+    return Scene(final, tuple(objects)) if objects else draw_scene(seed, index, side, photographed=True)
 
 
-def _smooth_noise(side: int, cells: int, rng: np.random.Generator, channels: int = 1) -> np.ndarray:
-    coarse = rng.random((cells, cells, channels)).astype(np.float32)
-    return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC).reshape(side, side, channels)
+def _grain(image: np.ndarray, mask: np.ndarray) -> str:
+    """The texture word for a part of a photograph: rough where its brightness changes from pixel to pixel."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    local = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 3))
+    return "rough" if float(local[mask].mean()) > ROUGH else "plain"
 
 
-def _some_colour(rng: np.random.Generator, names: tuple[str, ...] = _NAMES) -> np.ndarray:
-    base = np.array(COLOURS[str(rng.choice(names))], np.float32)
-    return np.clip(base + rng.normal(0, 14, 3), 0, 255).astype(np.float32)
+def _recognised(thing: _Thing, visible: np.ndarray) -> str:
+    return thing.category if visible.sum() >= RECOGNISABLE * thing.area else UNKNOWN
+
+
+def _noise(side: int, cells: int, rng: np.random.Generator) -> np.ndarray:
+    coarse = rng.random((cells, cells), np.float32)
+    return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)[..., None]
+
+
+def _some_colour(rng: np.random.Generator, names: tuple[str, ...] = COLOURS) -> np.ndarray:
+    values = VALUES[str(rng.choice(names))]
+    base = np.array(values[int(rng.integers(len(values)))], np.float32)
+    return np.clip(base + rng.normal(0, 10, 3), 0, 255).astype(np.float32)
 
 
 def _background(side: int, rng: np.random.Generator) -> np.ndarray:
     base = np.broadcast_to(_some_colour(rng), (side, side, 3)).copy()
-    if rng.random() < 0.6:
-        base += (_some_colour(rng) - base) * _smooth_noise(side, int(rng.integers(2, 6)), rng) * rng.uniform(0.2, 1)
     if rng.random() < 0.5:
-        grain = _smooth_noise(side, int(rng.choice([16, 32, 64, 128])), rng) - 0.5
-        base += grain * rng.uniform(10, 70)
+        base += (_some_colour(rng) - base) * _noise(side, int(rng.integers(2, 6)), rng) * np.float32(rng.random())
+    if rng.random() < 0.5:
+        base += (_noise(side, int(rng.choice([16, 32, 64, 128])), rng) - 0.5) * np.float32(rng.uniform(10, 60))
     if rng.random() < 0.15:
-        yy, xx = np.mgrid[:side, :side]
+        yy, xx = np.mgrid[:side, :side].astype(np.float32)
         angle, period = rng.uniform(0, np.pi), rng.uniform(8, 40)
-        wave = np.sin((xx * np.cos(angle) + yy * np.sin(angle)) * 2 * np.pi / period)
-        base += (wave * rng.uniform(8, 30))[..., None]
+        wave = np.sin((xx * np.cos(angle) + yy * np.sin(angle)) * np.float32(2 * np.pi / period))
+        base += (wave * np.float32(rng.uniform(8, 30)))[..., None]
     return np.clip(base, 0, 255)
 
 
-def _place(image: np.ndarray, category: str, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Paint one thing onto `image` in place; returns its mask and its texture."""
+def _place(
+    image: np.ndarray, taken: np.ndarray, category: str, rng: np.random.Generator, coat: np.ndarray | None
+) -> _Thing:
+    """Paint one thing onto `image`, float32 (S, S, 3), in place.
+
+    coat: uint8 (S, S, 3), what it is covered with instead of a colour and a texture.
+    """
     side = image.shape[0]
-    extent = int(np.clip(side * np.exp(rng.uniform(np.log(0.08), np.log(1.1))), 14, 1.1 * side))
-    outline, relief = draw(category, 2 * extent, rng)
-    angle = rng.uniform(0, 360) if category in ("leaf", "stick", "star", "moon", "fish", "ring") else rng.normal(0, 8)
-    turn = cv2.getRotationMatrix2D((extent, extent), angle, 0.5)
-    x, y = rng.uniform(-0.03, 1.03, 2) * side
-    turn[:, 2] += (x - extent, y - extent)
-    soft = cv2.warpAffine(outline, turn, (side, side), flags=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-    shade = cv2.warpAffine(relief, turn, (side, side), borderValue=1.0)[..., None]
-    colour = _some_colour(rng, METALS if category == "coin" and rng.random() < 0.9 else _NAMES)
+    extent = side * float(np.exp(rng.uniform(np.log(0.1), np.log(1.0))))
+    sheet = int(np.clip(2 * extent, 48, SHEET))
+    outline, relief = draw(category, sheet, rng)
+    angle = rng.uniform(0, 360) if category in TURNED else rng.normal(0, 8)
+    turn = cv2.getRotationMatrix2D((sheet / 2, sheet / 2), angle, extent / sheet)
+    x, y = _free_spot(taken, extent, rng)
+    reach = 0.72 * extent
+    x0, y0, x1, y1 = (int(np.clip(v, 0, side)) for v in (x - reach, y - reach, x + reach + 1, y + reach + 1))
+    turn[:, 2] += (x - x0 - sheet / 2, y - y0 - sheet / 2)
+    size = (x1 - x0, y1 - y0)
+    soft = cv2.warpAffine(outline, turn, size, flags=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+    shade = cv2.warpAffine(relief, turn, size, borderValue=1.0)[..., None]
+    view = image[y0:y1, x0:x1]
+    colour = _contrasting(view, METALS if category == "coin" and rng.random() < 0.9 else COLOURS, rng)
     texture = "rough" if category == "coin" else str(rng.choice(TEXTURES, p=(0.55, 0.15, 0.15, 0.15)))
-    paint = _textured(colour, texture, side, extent, rng) * shade
+    paint = _textured(colour, texture, (y1 - y0, x1 - x0), extent, rng) * shade
+    if coat is not None:
+        paint = coat[y0:y1, x0:x1] * shade
+        texture = _grain(coat, np.ones(coat.shape[:2], bool))
     if rng.random() < 0.5:
         shift = np.array([[1, 0, rng.uniform(-6, 6)], [0, 1, rng.uniform(2, 8)]], np.float32)
-        shadow = cv2.GaussianBlur(cv2.warpAffine(soft, shift, (side, side)), (0, 0), rng.uniform(1.5, 5))
-        image *= 1 - rng.uniform(0.2, 0.6) * shadow[..., None]
-    image += (np.clip(paint, 0, 255) - image) * soft
-    return soft[..., 0] > 0.5, texture
+        shadow = cv2.GaussianBlur(cv2.warpAffine(soft, shift, size), (0, 0), rng.uniform(1.5, 5))
+        view *= 1 - np.float32(rng.uniform(0.2, 0.5)) * shadow[..., None]
+    view += (np.clip(paint, 0, 255) - view) * soft
+    mask = np.zeros(taken.shape, bool)
+    mask[y0:y1, x0:x1] = soft[..., 0] > 0.5
+    return _Thing(mask, float((outline > 127).sum()) * (extent / sheet) ** 2, category, texture)
 
 
-def _textured(colour: np.ndarray, texture: str, side: int, extent: int, rng: np.random.Generator) -> np.ndarray:
-    paint = np.broadcast_to(colour, (side, side, 3)).astype(np.float32)
+def _free_spot(taken: np.ndarray, extent: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Where a thing comes to lie: mostly beside the others, now and then on top of them or over the edge."""
+    side = taken.shape[0]
+    apart = rng.random() < 0.8
+    for _ in range(6):
+        margin = 0.45 * extent if apart else 0.0
+        x, y = rng.uniform(min(margin, side / 2), max(side - margin, side / 2), 2)
+        x0, y0, x1, y1 = (int(np.clip(v, 0, side)) for v in (x - margin, y - margin, x + margin, y + margin))
+        if not apart or not taken[y0:y1:4, x0:x1:4].any():
+            break
+    return float(x), float(y)
+
+
+def _contrasting(view: np.ndarray, names: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
+    """A colour that mostly stands out from what is there: RGB, float32 (3,)."""
+    ground = np.median(view[::4, ::4].reshape(-1, 3), axis=0)
+    enough = 35.0 if rng.random() < 0.9 else 12.0
+    for _ in range(8):
+        colour = _some_colour(rng, names)
+        if lab_distance(colour, ground) >= enough:
+            break
+    return colour
+
+
+def _textured(
+    colour: np.ndarray, texture: str, shape: tuple[int, int], extent: float, rng: np.random.Generator
+) -> np.ndarray:
+    height, width = shape
     if texture == "plain":
-        return paint
-    yy, xx = np.mgrid[:side, :side].astype(np.float32)
+        return np.broadcast_to(colour, (height, width, 3))
     if texture == "rough":
-        return paint * (1 + rng.uniform(0.15, 0.4) * (_smooth_noise(side, 96, rng) - 0.5) * 2)
+        grain = _noise(max(height, width), int(rng.integers(24, 64)), rng)[:height, :width] - 0.5
+        return colour * (1 + np.float32(rng.uniform(0.4, 0.9)) * grain)
+    yy, xx = np.mgrid[:height, :width].astype(np.float32)
     period = max(5.0, extent * rng.uniform(0.12, 0.25))
     angle = rng.uniform(0, np.pi)
-    a = (xx * np.cos(angle) + yy * np.sin(angle)) / period
-    b = (yy * np.cos(angle) - xx * np.sin(angle)) / period
+    a = (xx * np.cos(angle) + yy * np.sin(angle)) / np.float32(period)
+    b = (yy * np.cos(angle) - xx * np.sin(angle)) / np.float32(period)
     if texture == "striped":
         pattern = (a % 1) < rng.uniform(0.3, 0.45)
     else:
         pattern = (a % 1 - 0.5) ** 2 + (b % 1 - 0.5) ** 2 < rng.uniform(0.06, 0.11)
-    other = colour * 0.35 if colour.mean() > 110 else colour + 110
-    return np.where(pattern[..., None], other, paint)
+    other = colour * 0.5 if colour.mean() > 110 else colour + 70
+    return np.where(pattern[..., None], other.astype(np.float32), colour)
 
 
 def _degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What cameras and files do: light, blur, noise, grey, compression."""
-    image = 255 * np.clip(image / 255, 0, 1) ** rng.uniform(0.7, 1.4)
+    levels = (np.arange(256) / 255) ** rng.uniform(0.75, 1.3) * 255
+    image = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), levels.astype(np.float32))
     if rng.random() < 0.3:
-        image = 128 + (image - 128) * rng.uniform(0.5, 0.9)
-    if rng.random() < 0.25:
+        image = 128 + (image - 128) * np.float32(rng.uniform(0.6, 0.9))
+    if rng.random() < 0.12:
         image = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
     if rng.random() < 0.5:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3))
     if rng.random() < 0.6:
-        image = image + rng.normal(0, rng.uniform(1, 9), image.shape)
+        image = image + rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(1, 8))
     final = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 90))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import sam as sam2
+from model.pam import PAM
 from model.training.data import FACTS, SceneBatch
 
 
@@ -19,29 +21,30 @@ class FactHeads(nn.Module):
     language model's loss alone stays at chance).
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, facts: Sequence[str] = tuple(FACTS)):
         super().__init__()
-        self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in FACTS.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(FACTS[name])) for name in facts})
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """features (B, width) to logits (B, number of values) for each fact."""
+        """Features (B, width) to logits (B, number of values) for each fact."""
         return {name: head(features) for name, head in self.heads.items()}
 
     def loss(self, features: Tensor, classes: Tensor) -> Tensor:
         """Sum of the cross entropies; classes int64 (B, len(FACTS))."""
+        index = {name: i for i, name in enumerate(FACTS)}
         return sum(
-            (F.cross_entropy(logits, classes[:, i]) for i, logits in enumerate(self(features).values())),
-            features.new_zeros(()),
+            (F.cross_entropy(logits.float(), classes[:, index[name]]) for name, logits in self(features).items()),
+            features.new_zeros((), dtype=torch.float32),
         )
 
 
 class SegmentationStage(nn.Module):
     """SAM 2 with the heads that stage one trains it through."""
 
-    def __init__(self, sam: nn.Module):
+    def __init__(self, pam: PAM):
         super().__init__()
-        self.sam = sam
-        width = int(sam.hidden_dim)  # type: ignore[arg-type]
+        self.sam = pam.sam.train().requires_grad_(True)
+        width = int(pam.sam.hidden_dim)  # type: ignore[arg-type]
         self.token_heads = FactHeads(width)
         self.pixel_heads = FactHeads(width)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
+
+from model.training import things
+from model.training.sheet import Sheet, around
 
 DEFINITIONS = {
     "coin": "a small flat piece of metal that people use as money.",
@@ -24,49 +26,21 @@ DEFINITIONS = {
     "moon": "a crescent, the shape of the moon when it is partly lit.",
     "fish": "an animal with fins that lives in water.",
     "tree": "a tall plant with a trunk and a crown of leaves.",
+    "apple": "a round fruit with a stem that grows on trees.",
+    "bird": "an animal with wings, feathers and a beak.",
+    "car": "a vehicle with four wheels and an engine.",
+    "clock": "an instrument with hands that shows the time.",
+    "house": "a building with a roof in which people live.",
+    "person": "a human being.",
+    "spoon": "a tool with a shallow bowl for eating or stirring.",
     "object": "a thing that this small model has no better word for.",
 }
 """Category to what it is and is for."""
 
+UNKNOWN = "object"
+"""What has no better word."""
+
 CATEGORIES = tuple(DEFINITIONS)
-
-
-class Sheet:
-    """A square to draw one thing on, in units that run from -1 to 1: u to the right, v down.
-
-    outline: uint8 (side, side), 255 inside the thing. u, v: float32 (side, side), the coordinates of each pixel.
-    """
-
-    def __init__(self, side: int, rng: np.random.Generator):
-        self.rng = rng
-        self.outline = np.zeros((side, side), np.uint8)
-        self.centre, self.unit = side / 2, side * 0.46
-        yy, xx = np.mgrid[:side, :side].astype(np.float32)
-        self.u, self.v = (xx - self.centre) / self.unit, (yy - self.centre) / self.unit
-
-    def ellipse(self, u: float, v: float, ru: float, rv: float, value: int = 255) -> None:
-        """Fill an ellipse; value 0 cuts it out."""
-        centre = (round(self.centre + u * self.unit), round(self.centre + v * self.unit))
-        axes = (max(1, round(ru * self.unit)), max(1, round(rv * self.unit)))
-        cv2.ellipse(self.outline, centre, axes, 0, 0, 360, value, -1)
-
-    def polygon(self, points: np.ndarray) -> None:
-        """Fill a polygon (N, 2)."""
-        cv2.fillPoly(self.outline, [self._pixels(points)], 255)
-
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """Which pixels lie in a polygon (N, 2): bool (side, side)."""
-        canvas = np.zeros_like(self.outline)
-        cv2.fillPoly(canvas, [self._pixels(points)], 1)
-        return canvas.astype(bool)
-
-    def noise(self, cells: int) -> np.ndarray:
-        """Smooth noise, float32 (side, side), about standard normal at `cells` x `cells` knots."""
-        knots = self.rng.standard_normal((cells, cells)).astype(np.float32)
-        return cv2.resize(knots, self.u.shape[::-1], interpolation=cv2.INTER_CUBIC)
-
-    def _pixels(self, points: np.ndarray) -> np.ndarray:
-        return np.round(np.asarray(points) * self.unit + self.centre).astype(np.int32)
 
 
 def draw(category: str, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -78,12 +52,6 @@ def draw(category: str, side: int, rng: np.random.Generator) -> tuple[np.ndarray
     sheet = Sheet(side, rng)
     relief = PAINTERS[category](sheet)
     return sheet.outline, np.broadcast_to(relief, sheet.outline.shape).astype(np.float32)
-
-
-def _around(radius: Callable[[np.ndarray], np.ndarray], count: int = 200) -> np.ndarray:
-    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    r = radius(angle)
-    return np.stack([r * np.sin(angle), -r * np.cos(angle)], axis=1)
 
 
 def _coin(s: Sheet) -> np.ndarray:
@@ -147,7 +115,7 @@ def _leaf(s: Sheet) -> np.ndarray:
 
 def _flower(s: Sheet) -> np.ndarray:
     petals, depth = int(s.rng.integers(5, 9)), s.rng.uniform(0.2, 0.35)
-    s.polygon(_around(lambda a: 1 - depth + depth * np.cos(petals * a)))
+    s.polygon(around(lambda a: 1 - depth + depth * np.cos(petals * a)))
     d = np.hypot(s.u, s.v)
     return np.where(d < 0.25, 0.45, 0.85 + 0.25 * d)
 
@@ -220,14 +188,6 @@ def _tree(s: Sheet) -> np.ndarray:
     return np.where((s.v > 0.4) & (np.abs(s.u) < trunk * 1.5), 0.5, crown)
 
 
-def _object(s: Sheet) -> np.ndarray:
-    waves = [(k, s.rng.uniform(0, 0.22) / k**0.5, s.rng.uniform(0, 2 * np.pi)) for k in range(1, 6)]
-    outline = _around(lambda a: 0.72 + sum(w * np.cos(k * a + p) for k, w, p in waves))
-    outline[:, 0] *= s.rng.uniform(0.5, 1.0)
-    s.polygon(np.clip(outline, -1.05, 1.05))
-    return 1.05 - 0.25 * (s.u * s.rng.uniform(-1, 1) + s.v * s.rng.uniform(-1, 1))
-
-
 PAINTERS: dict[str, Callable[[Sheet], np.ndarray]] = {
     "coin": _coin,
     "ball": _ball,
@@ -245,6 +205,13 @@ PAINTERS: dict[str, Callable[[Sheet], np.ndarray]] = {
     "moon": _moon,
     "fish": _fish,
     "tree": _tree,
-    "object": _object,
+    "apple": things.apple,
+    "bird": things.bird,
+    "car": things.car,
+    "clock": things.clock,
+    "house": things.house,
+    "person": things.person,
+    "spoon": things.spoon,
+    "object": things.odd,
 }
 """Category to what draws its outline on a sheet and returns its relief."""

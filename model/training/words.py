@@ -1,10 +1,10 @@
-"""Stage two: SAM 2 is frozen; perceiver, projectors and language model learn to say what a region is."""
+"""Stage three: perceiver, projectors and language model learn to say what a region is, and close-ups get better."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from model import language
 from model.fields import QUESTIONS, TASK_OF_FIELD, chat, join_explanation
 from model.pam import PAM
+from model.perceiver import QUARTER
 from model.region import FIELDS
-from model.training.data import SceneBatch
-from model.training.scenes import Facts, draw_scene
+from model.training.closeness import CloseUpStage, pictures
+from model.training.data import FACTS, IN_WHOLE, SceneBatch
+from model.training.facts import Facts
+from model.training.scenes import draw_scene
 from model.training.segmentation import FactHeads, run_sam
 
 END = "<|im_end|>"
+PLACE = list(FACTS).index("place")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", END)
 
 
@@ -37,7 +41,7 @@ def train_tokenizer(seed: int, scenes: int, vocabulary: int) -> Tokenizer:
             if question.isascii():
                 yield from [chat(question)] * 20
         for index in range(scenes):
-            for thing in draw_scene(seed, index, 64).objects:
+            for thing in draw_scene(seed, index, 96).objects:
                 yield from (answer(thing.facts, field) for field in FIELDS)
 
     tokenizer = Tokenizer(models.BPE())
@@ -56,46 +60,116 @@ def train_tokenizer(seed: int, scenes: int, vocabulary: int) -> Tokenizer:
 
 
 class WordStage(nn.Module):
-    """PAM's language side with the heads that stage two trains it through."""
+    """PAM's language side with the heads that stage three trains it through."""
 
-    def __init__(self, pam: PAM, seed: int):
+    def __init__(self, pam: PAM):
         super().__init__()
-        # Not a submodule in full: SAM 2 stays out of the optimizer and out of the average.
-        self.perceiver, self.language = pam.perceiver, pam.language
+        self.near = CloseUpStage(pam)
+        self.language = pam.language.train().requires_grad_(True)
         self.image_projector, self.semantic_projector = pam.image_projector, pam.semantic_projector
-        self.newlines = nn.ParameterList([pam.image_newline, pam.semantic_newline])
-        self.heads = FactHeads(pam.perceiver.sem_tokens.weight.numel())
+        self.newlines = nn.ParameterList([pam.image_newline, pam.semantic_newline, pam.frame_newline])
+        self.heads = FactHeads(pam.perceiver.sem_tokens.weight.numel(), IN_WHOLE)
         self._pam = (pam,)
-        self._seed = seed
-        self._questions = {
+        asked = {
             field: language.prompt_ids(pam.tokenizer, language.Question(QUESTIONS[f"{task}_en"]))
             for field, task in TASK_OF_FIELD.items()
         }
+        self._header = torch.tensor(asked["category"][0], device=pam.device)
+        self._questions = {field: after for field, (_, after) in asked.items()}
 
-    def forward(self, batch: SceneBatch, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch, one question for each object, and what to show of it."""
+    def forward(self, batch: SceneBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch, all questions for each object, and what to show of it.
+
+        progress: share of the steps done, 0..1.
+        """
         pam = self._pam[0]
-        with torch.no_grad():
-            output = run_sam(pam.sam, batch)
-        image, semantic = self.perceiver(output.image, output.tokens)
-        facts = self.heads.loss(semantic.flatten(1), batch.classes)
-        said = self._sentence_loss(
-            pam.arrange(image, semantic), batch.facts, np.random.default_rng((self._seed, step, 11))
-        )
-        return said + 0.2 * facts, {"words": float(said.detach()), "facts": float(facts.detach())}
+        near, learned, figures = self.near.look(batch)
+        # Place and size are read off the whole: SAM 2 must not forget them, and one picture is enough to remember.
+        first, kept, more = self.near.look_at_first(batch)
+        image, tokens = first.image, first.tokens
+        if len(batch.pixels) > 1:
+            with torch.no_grad():
+                rest = run_sam(pam.sam, pictures(batch, slice(1, None)))
+            image, tokens = torch.cat([image, rest.image]), torch.cat([tokens, rest.tokens])
+        far = pam.perceiver(image, tokens, QUARTER)
+        semantic = far[1].flatten(1)
+        facts = self.heads.loss(semantic, batch.classes)
+        placed = self.heads(semantic)["place"].argmax(1) == batch.classes[:, PLACE]
+        newline = pam.frame_newline.expand(len(batch.facts), 1, -1)
+        visual = torch.cat([pam.arrange(*near), newline, pam.arrange(*far), newline], dim=1)
+        said, right = self._sentence_loss(visual, batch.facts)
+        shown = {name: float(value.detach()) for name, value in said.items()}
+        # A caption says five things in a score of tokens, a category one in two.
+        said["caption"] = 6 * said["caption"]
+        shown["placed"] = float(placed.float().mean())
+        return sum(said.values(), facts + 0.5 * learned + 0.5 * kept), {**shown, **figures, **more, **right}
 
-    def _sentence_loss(self, visual: Tensor, facts: list[Facts], rng: np.random.Generator) -> Tensor:
-        tokenizer, embed = self._pam[0].tokenizer, self.language.get_input_embeddings()
-        rows, targets = [], []
-        for i, fact in enumerate(facts):
-            field = str(rng.choice(FIELDS, p=(0.3, 0.2, 0.5)))
-            before, after = self._questions[field]
-            spoken = tokenizer.encode(answer(fact, field) + END, add_special_tokens=False)
-            rows.append(language.splice(embed, before, visual[i], after + spoken))
-            silent = len(before) + visual.shape[1] + len(after)
-            targets.append(torch.tensor([-100] * silent + spoken, device=visual.device))
-        # Padded at the right: causal attention never looks there, so no mask is needed.
-        embeds = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        labels = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
-        logits = self.language(inputs_embeds=embeds).logits
-        return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+    def _sentence_loss(self, visual: Tensor, facts: list[Facts]) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Per field the cross entropy of a perfect annotator's answers; and the share of objects of which each token
+        of category and caption is the likeliest."""
+        embed = self.language.get_input_embeddings()
+        header = embed(self._header).expand(len(visual), -1, -1)
+        # Read once, answered thrice: the questions are packed into one row, each blind to the others.
+        packs = [self._pack(fact) for fact in facts]
+        length = max(len(pack.ids) for pack in packs)
+        pad = [length - len(pack.ids) for pack in packs]
+        tail = torch.tensor([pack.ids + [0] * n for pack, n in zip(packs, pad, strict=True)])
+        part = torch.tensor([pack.part + [-1] * n for pack, n in zip(packs, pad, strict=True)])
+        place = torch.tensor([pack.place + [0] * n for pack, n in zip(packs, pad, strict=True)])
+        wanted = torch.tensor([pack.wanted + [-100] * n for pack, n in zip(packs, pad, strict=True)])
+        tail, part, place, wanted = (each.to(visual.device) for each in (tail, part, place, wanted))
+        embeds = torch.cat([header, visual, embed(tail)], dim=1)
+        begun = embeds.shape[1] - length
+        positions = torch.cat([torch.arange(begun, device=visual.device).expand(len(visual), -1), begun + place], dim=1)
+        hidden = self.language.model(
+            inputs_embeds=embeds, attention_mask=_packed_mask(part, begun, embeds.dtype), position_ids=positions
+        ).last_hidden_state[:, begun:]
+        spoken = wanted != -100
+        logits = self.language.lm_head(hidden[spoken]).float()
+        loss = F.cross_entropy(logits, wanted[spoken], reduction="none")
+        wrong = torch.zeros_like(wanted, dtype=torch.bool)
+        wrong[spoken] = logits.argmax(1) != wanted[spoken]
+        right = {
+            f"{name} right": float(1 - (wrong & (part == FIELDS.index(name))).any(1).float().mean())
+            for name in ("category", "caption")
+        }
+        return {name: loss[part[spoken] == i].mean() for i, name in enumerate(FIELDS)}, right
+
+    def _pack(self, fact: Facts) -> _Pack:
+        pack = _Pack([], [], [], [])
+        for i, field in enumerate(FIELDS):
+            question = self._questions[field]
+            spoken = self._pam[0].tokenizer.encode(answer(fact, field) + END, add_special_tokens=False)
+            ids = question + spoken[:-1]
+            pack.ids.extend(ids)
+            pack.part.extend([i] * len(ids))
+            pack.place.extend(range(len(ids)))
+            pack.wanted.extend([-100] * (len(question) - 1) + spoken)
+        return pack
+
+
+@dataclass
+class _Pack:
+    """Questions and answers of one object in a row.
+
+    ids: tokens. part: the number of the question that each belongs to. place: its number within the question.
+    wanted: the token that comes next, -100 where nothing is to be learned.
+    """
+
+    ids: list[int]
+    part: list[int]
+    place: list[int]
+    wanted: list[int]
+
+
+def _packed_mask(part: Tensor, begun: int, dtype: torch.dtype) -> Tensor:
+    """What attention may not look at, as float (B, 1, L, L) of 0 and a very low number.
+
+    part: int (B, T), the question that each of the last T tokens belongs to; the `begun` tokens before them are read
+    by all.
+    """
+    batch, length = part.shape
+    whole = torch.cat([torch.full((batch, begun), -2, device=part.device), part], dim=1)
+    seen = (whole[:, None, :] == -2) | (whole[:, None, :] == whole[:, :, None])
+    seen &= torch.ones(begun + length, begun + length, dtype=torch.bool, device=part.device).tril()
+    return torch.zeros(seen.shape, dtype=dtype, device=part.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]

@@ -127,6 +127,16 @@ def test_help_does_not_wait_for_pytorch():
     assert result.stdout.strip() == "[]", result.stderr
 
 
+def test_training_has_its_options(tmp_path: Path):
+    """The command hands on what it is given, help included, and a folder of another run is refused before any work."""
+    assert "--word-steps" in pam_studio("train-nano", "--help").stdout
+    assert pam_studio("train-nano", "--word-stepz", 3).returncode == 2
+    (tmp_path / "arguments.json").write_text('{"seed": 7}')
+    result = pam_studio("train-nano", "--work", tmp_path, "--out", tmp_path / "out")
+    assert result.returncode == 2 and "holds a run with" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["arguments.json"]
+
+
 def test_export_from_a_folder_that_is_not_there(tmp_path: Path):
     """A mistyped --data-dir is told, and does not come into being."""
     for more in ({}, {"LABEL_STUDIO_URL": "http://127.0.0.1:9"}):

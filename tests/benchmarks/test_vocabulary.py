@@ -13,6 +13,7 @@ from PIL import Image
 
 import model
 from model.checkpoints import NANO
+from model.training.shapes import CATEGORIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ def test_figures_picture_and_temperature(tmp_path: Path):
     assert result.returncode == 0, result.stderr
     figures = json.loads(out.read_text())
     assert json.loads(result.stdout) == figures
-    assert figures["regions"] == {"fitted on": 6, "reported on": 6} and figures["labels"] == 17
+    assert figures["regions"] == {"fitted on": 6, "reported on": 6} and figures["labels"] == len(CATEGORIES)
     assert Image.open(plot).size == (960, 480)
     fitted = figures["ranked, with temperature"]["temperature"]
     assert 0.05 <= fitted <= 20

@@ -224,7 +224,7 @@ def test_nano_is_ranked_as_the_transformers_library_scores_it(nano: PAM, region:
     """Likelihoods by the library's own forward pass, one whole sequence at a time, are those of the shared prefix."""
     labels = ["cup", "Coin", "traffic_light", "cupboard", "a thing", "茶杯"]
     before, after = prompt_ids(nano.tokenizer, Question(QUESTIONS["recognize_en"]))
-    visual = nano.visual_tokens(region.output)[0]
+    visual = nano.visual_tokens([region])[0]
     expected = {}
     for label in labels:
         total = 0.0
@@ -242,7 +242,7 @@ def test_nano_is_ranked_as_the_transformers_library_scores_it(nano: PAM, region:
 
 
 def test_nano_chooses_from_thousands(nano: PAM, region: Segmentation):
-    """The seventeen words that it knows, hidden among five thousand that it does not: few others are scored."""
+    """The words that it knows, hidden among five thousand that it does not: few others are scored."""
     alone = nano.rank(region, list(CATEGORIES))
     among = nano.rank(region, [*many(5000), *CATEGORIES])
     assert among.best == alone.best

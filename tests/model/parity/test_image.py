@@ -89,10 +89,10 @@ def test_words(tower: Seen, case: str):
     """What the perceiver makes of it, the sequence's layout, and the words."""
     facts = FACTS[tower.name][case]
     expected = REFERENCE.arrays("image_prompt.npz", f"{tower.name}/{case}/")
-    pam, output = tower.pam, tower.pam.segment(tower.image, as_prompt(facts)).output
+    pam, found = tower.pam, tower.pam.segment(tower.image, as_prompt(facts))
     with torch.inference_mode():
-        image, semantic = pam.perceiver(output.image, output.tokens)
-        visual = pam.visual_tokens(output)[0]
+        image, semantic = pam.perceiver(found.output.image, found.output.tokens)
+        visual = pam.visual_tokens([found])[0]
         close(semantic[0], expected["sem_tokens"], 5e-5)
         close(image[0].sum(-1), expected["image_token_row_sums"], 1e-3)
         check_layout(pam, facts, splice(pam, facts["prompt_ids"], visual), image[0], semantic[0])
@@ -133,7 +133,7 @@ def test_bfloat16(case: str):
     assert difference.mean() < 0.1
     assert rows_of(segmentation) == facts["selected_rows"]
     with torch.inference_mode():
-        visual = halved.pam.visual_tokens(segmentation.output)[0]
+        visual = halved.pam.visual_tokens([segmentation])[0]
         embeds = splice(halved.pam, facts["prompt_ids"], visual)
         assert embeds.dtype == torch.bfloat16
         assert float((embeds.float() - torch.from_numpy(expected["inputs_embeds_fp32"])).abs().mean()) < 0.014

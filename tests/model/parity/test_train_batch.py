@@ -35,7 +35,7 @@ def pam(samples: list[Sample], expected: dict[str, np.ndarray]) -> PAM:
 def batch(pam: PAM, samples: list[Sample], expected: dict[str, np.ndarray]) -> Batch:
     image = pam.encode(REFERENCE.image())
     with torch.inference_mode():
-        visual = [pam.visual_tokens(pam.segment(image, prompt(expected, i)).output)[0] for i in range(len(samples))]
+        visual = [pam.visual_tokens([pam.segment(image, prompt(expected, i))])[0] for i in range(len(samples))]
         return collate(pam.language.get_input_embeddings(), samples, visual)
 
 

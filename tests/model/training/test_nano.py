@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,30 +12,38 @@ import typer
 import model
 from model.checkpoints import CONFIG, NANO, TOKENIZER, load_tokenizer
 from model.pam import PAM
-from model.training import loop
-from model.training.data import SceneBatches, batches
+from model.training import loop, nano
+from model.training.closeness import CloseUpStage
+from model.training.data import SceneBatches, Series, batches
 from model.training.evaluation import evaluate
-from model.training.nano import claim, nano_config
 from model.training.segmentation import SegmentationStage
 from model.training.words import WordStage
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Two threads on a busy machine can take thirty times as long as one."""
+    torch.set_num_threads(1)
 
 
 def fresh() -> PAM:
     tokenizer = load_tokenizer(NANO / TOKENIZER)
     torch.manual_seed(0)
-    return PAM(nano_config(len(tokenizer)), tokenizer).train()
+    return PAM(nano.nano_config(len(tokenizer)), tokenizer)
 
 
 def run(state: Path, steps: int = 8, fail_at: int | None = None) -> dict[str, torch.Tensor]:
-    """A very short stage one; `fail_at` plays a power cut in the middle of that step."""
-    stage = SegmentationStage(fresh().sam)
+    """A very short stage two; `fail_at` plays a power cut in front of that step."""
+    stage = CloseUpStage(fresh())
+    drawn = SceneBatches(Series(3, steps, 1, 2, 256, 128, 0.8))
 
-    def loss(stage, batch, step):
-        if step == fail_at:
-            raise KeyboardInterrupt
-        return stage(batch, step / steps)
+    def until(start: int):
+        for number, batch in enumerate(batches(drawn, start, workers=0), start):
+            if number == fail_at:
+                raise KeyboardInterrupt
+            yield batch
 
-    loop.train(stage, partial(batches, SceneBatches(3, steps, 1, 2, 256, 0.8), workers=0), loss, steps, state)
+    loop.train(stage, until, steps, state)
     return stage.state_dict()
 
 
@@ -50,22 +57,51 @@ def test_a_killed_run_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
 
 
-def test_both_stages_learn(tmp_path: Path):
-    """Their losses fall within a few steps on the same scenes."""
-    pam = fresh()
-    scenes = SceneBatches(5, 1, 2, 3, 256, 1.0)
-    batch = scenes[0]
-    for stage, loss in (
-        (SegmentationStage(pam.sam), lambda s, b, i: s(b, 0.5)),
-        (WordStage(pam, 0), lambda s, b, i: s(b, 0)),
+def test_a_run_may_be_made_longer_until_its_rate_falls():
+    """Two runs that differ in their steps are the same up to where the shorter one cools down."""
+    short, long = ([loop._rate(step, steps) for step in range(steps)] for steps in (2000, 3000))
+    assert short[:1300] == long[:1300] and max(long) == 1
+    assert short[0] < 0.1 and short[-1] <= 0.02 and long[-1] <= 0.02
+    assert all(a >= b for a, b in zip(long[100:], long[101:], strict=False))
+
+
+@pytest.mark.parametrize("make", [SegmentationStage, CloseUpStage, WordStage])
+def test_each_stage_learns(tmp_path: Path, make):
+    """Its loss falls within a few steps on the same scenes."""
+    stage = make(fresh())
+    batch = SceneBatches(Series(5, 1, 2, 3, 256, 128, 1.0))[0]
+    before = float(stage(batch, 0.5)[0].detach())
+    state = tmp_path / "state.pt"
+    loop.train(stage, lambda start: [batch] * (12 - start), 12, state)
+    stage.load_state_dict(torch.load(state, weights_only=True)["stage"])
+    assert float(stage(batch, 0.5)[0].detach()) < 0.95 * before
+
+
+@pytest.mark.slow
+def test_the_command_makes_a_checkpoint_that_has_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From nothing to a checkpoint in a minute or two: on scenes that are all new, each loss is well below its start,
+    and what comes out can be loaded, is calibrated, and says how it was made."""
+    monkeypatch.setattr(loop, "SHOW_EVERY", 5)
+    nano.main(
+        out=tmp_path / "out", work=tmp_path / "work", begin=None, seed=0, mask_steps=12, close_steps=60,
+        word_steps=60, images=2, objects=4, threads=1, workers=0, eval_scenes=8, device="cpu",
+    )  # fmt: skip
+    history = json.loads((tmp_path / "work" / nano.HISTORY).read_text())
+    assert set(history) == {"masks", "close-ups", "words"}
+    for stage, figure, share in (
+        ("close-ups", "facts", 0.98),
+        ("words", "caption", 0.9),
+        ("words", "explanation", 0.9),
     ):
-        state = tmp_path / f"{type(stage).__name__}.pt"
-        before = float(loss(stage, batch, 0)[0].detach())
-        loop.train(stage, lambda start: [batch] * (12 - start), loss, 12, state)
-        pam.train()
-        optimised = torch.load(state, weights_only=True)["stage"]
-        stage.load_state_dict(optimised)
-        assert float(loss(stage, batch, 0)[0].detach()) < 0.95 * before
+        first, *_, last = history[stage]
+        assert last[figure] < share * first[figure], (stage, figure)
+    pam = model.load(tmp_path / "out", threads=1)
+    assert set(pam.config.calibration) == {"category", "explanation", "caption"}
+    about = json.loads((tmp_path / "out" / CONFIG).read_text())["about"]
+    assert about["command"].endswith("--mask-steps 12 --close-steps 60 --word-steps 60 --images 2 --objects 4")
+    assert about["figures"]["trained"]["scenes"] == 8
+    for picture in ("curves.png", "reliability.png"):
+        assert (tmp_path / "work" / picture).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
@@ -82,7 +118,15 @@ def test_the_shipped_checkpoint_has_learned():
 
 def test_a_folder_of_progress_belongs_to_one_run(tmp_path: Path):
     """Another seed does not go on with this seed's weights."""
-    claim(tmp_path, {"seed": 0})
-    claim(tmp_path, {"seed": 0})
+    nano.claim(tmp_path, {"seed": 0})
+    nano.claim(tmp_path, {"seed": 0})
     with pytest.raises(typer.BadParameter, match="holds a run with {'seed': 0}"):
-        claim(tmp_path, {"seed": 1})
+        nano.claim(tmp_path, {"seed": 1})
+
+
+def test_a_run_goes_on_from_another_nano(tmp_path: Path):
+    """With --begin, the tokenizer is that checkpoint's, the weights fit, and the configuration is the new one."""
+    pam, old = nano.beginning(NANO, tmp_path, seed=1), model.load(NANO)
+    pam.load_state_dict(old.state_dict())
+    assert pam.config.close_up == nano.CLOSE_UP and pam.config.unknown == "object"
+    assert pam.tokenizer.get_vocab() == old.tokenizer.get_vocab()

@@ -10,18 +10,20 @@ from hypothesis import strategies as st
 from model.prompt import Point
 from model.training import prompts
 from model.training.evaluation import read_caption
-from model.training.scenes import (
+from model.training.facts import (
     COLOURS,
     PLACES,
     SIZES,
     TEXTURES,
+    VALUES,
     Facts,
     colour_name,
-    draw_scene,
+    ground_name,
     place_name,
     size_name,
 )
-from model.training.shapes import CATEGORIES, PAINTERS, draw
+from model.training.scenes import RECOGNISABLE, draw_scene
+from model.training.shapes import CATEGORIES, DEFINITIONS, PAINTERS, UNKNOWN, draw
 
 SEEDS = st.integers(0, 10_000)
 
@@ -62,7 +64,35 @@ def test_every_category_can_be_drawn(category: str):
 def test_a_caption_says_what_it_is_asked_for(category, colour, texture, size, place, ground):
     """The evaluation reads back exactly the facts that a caption was made of."""
     caption = Facts(category, colour, texture, size, place, ground).caption
-    assert read_caption(caption) == {"size": size, "colour": colour, "place": place}
+    assert read_caption(caption) == {
+        "size": size, "colour": colour, "place": place, "texture": texture, "ground": ground,
+    }  # fmt: skip
+
+
+def test_colours_have_their_names():
+    """Each typical value is called by its own name; a median is not moved by a few stray pixels."""
+    for name, values in VALUES.items():
+        for rgb in values:
+            assert colour_name(np.array([rgb] * 5 + [(0, 255, 0)] * 2, np.uint8)) == name
+
+
+def test_the_ground_is_what_lies_around():
+    """Neither the thing itself nor what is far away."""
+    image = np.full((100, 100, 3), (200, 40, 40), np.uint8)
+    image[30:70, 30:70] = (60, 150, 60)
+    mask = np.zeros((100, 100), bool)
+    mask[40:60, 40:60] = True
+    image[mask] = 250
+    assert (ground_name(image, mask), colour_name(image[mask])) == ("green", "white")
+
+
+def test_what_can_hardly_be_seen_has_no_name():
+    """A thing of which less than a part is visible is an object: nobody could tell what it is."""
+    things = [(s, o) for i in range(120) for s in [draw_scene(4, i, 96)] for o in s.objects]
+    named = [o for _, o in things if o.facts.category != UNKNOWN]
+    assert 0.1 < 1 - len(named) / len(things) < 0.45
+    assert {o.facts.category for _, o in things} == set(DEFINITIONS)
+    assert 0 < RECOGNISABLE < 1
 
 
 def test_places():
