@@ -18,7 +18,7 @@ NEIGHBOURS = 16
 """Memories that have a vote."""
 
 _SAMPLE = 256
-_ALIKE, _UNLIKE, _PRIOR_PAIRS = (0.8, 0.2), (0.5, 0.3), 6
+_ALIKE, _UNLIKE, _PRIOR_PAIRS = (0.8, 0.2), (0.3, 0.3), 6
 """Mean and standard deviation of the cosine of two regions of one category, and of two: what is taken for so many pairs
 before a project has any of its own. They are wide, so that memory says little where it knows little."""
 _LEAST_DEVIATION, _MOST_EVIDENCE = 0.03, 100.0

@@ -11,7 +11,7 @@ from backend.memory.index import Neighbour, key
 
 Source = Literal["model", "memory"]
 
-STRANGER = 4.0
+STRANGER = 2.0
 """What speaks for a region's being like nothing that is remembered, in units of `Neighbour.evidence`."""
 
 

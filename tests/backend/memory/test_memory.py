@@ -15,8 +15,8 @@ from backend.assembly import Backend
 from model import PAM
 from tests.backend.conftest import Photos, capture, ready
 
-COINS = [(60, 105), (115, 105), (60, 170), (115, 170), (160, 170)]
-"""Pixels on coins of the photograph, 384 x 303."""
+COINS = [(102, 125), (153, 127), (205, 123), (101, 195), (154, 197)]
+"""The middles of some coins of the photograph, 384 x 303."""
 
 
 class Annotator:
