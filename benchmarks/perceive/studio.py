@@ -70,8 +70,6 @@ def together(
 ) -> list[list[list[int]]]:
     """The same with one pass of the mask decoder, the perceiver and the language model for all regions."""
     found = pam.segment_batch(image, prompts)
-    image_features, mask_tokens = (torch.cat([getattr(f.output, name) for f in found]) for name in ("image", "tokens"))
-    visual: Tensor = pam.arrange(*pam.perceiver(image_features, mask_tokens))
     asked = [question_ids(pam, questions)] * len(prompts)
-    steps = [chosen for chosen, _ in pam.writer.decode(pam.read(visual), asked, forced(new_tokens))]
+    steps = [chosen for chosen, _ in pam.writer.decode(pam.read(pam.visual_tokens(found)), asked, forced(new_tokens))]
     return torch.stack(steps, dim=2).tolist()
