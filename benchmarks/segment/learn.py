@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -178,6 +179,11 @@ def _loss(logits: torch.Tensor, ious: torch.Tensor) -> torch.Tensor:
     return (expected - LISTWISE * (worth * chosen).sum(1)).mean()
 
 
+def _judge_by(weights: Path) -> None:
+    """Sessions of later rounds follow what the rounds before have learned."""
+    ranker.WEIGHTS = weights
+
+
 def main(
     scenes: Annotated[int, typer.Option(help="Drawn scenes in each round, two objects of each.")] = 70,
     passes: Annotated[int, typer.Option(help="Passes over the tuning photographs in each round.")] = 3,
@@ -190,7 +196,6 @@ def main(
 ) -> None:
     """Record, fit, write."""
     torch.set_num_threads(1)
-    ranker.WEIGHTS = out
     console = Console(stderr=True)
     photographs: dict[str, list[np.ndarray]] = {}
     for target in targets(Set.TUNING):
@@ -201,7 +206,8 @@ def main(
         for index in range(turn * scenes, (turn + 1) * scenes):
             work.append((f"scene {index}", [thing.mask for thing in draw_scene(SCENES_SEED, index).objects[-2:]]))
         seeds = range(seed * 1_000_000 + turn * 10_000, seed * 1_000_000 + turn * 10_000 + len(work))
-        with ProcessPoolExecutor(jobs) as pool:
+        # A forked process would hang in the locks that OpenCV's and PyTorch's threads held when it was made.
+        with ProcessPoolExecutor(jobs, get_context("spawn"), _judge_by, (out,)) as pool:
             task = partial(record, follow=turn > 0, clicks=clicks)
             for done, found in enumerate(pool.map(task, *zip(*work, strict=True), seeds), 1):
                 choices += found
