@@ -42,6 +42,8 @@ def test_every_file_on_the_page_exists():
     page = (ROOT / "ARCHITECTURE.md").read_text()
     names = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|xml))`", page))
     known = {str(file.relative_to(ROOT)) for file in [*ROOT.glob("backend/**/*.py"), *ROOT.glob("model/**/*.py")]}
-    known |= {str(file.relative_to(ROOT)) for file in ROOT.glob("tests/**/*.py")}
+    known |= {
+        str(file.relative_to(ROOT)) for folder in ("tests", "benchmarks") for file in ROOT.glob(f"{folder}/**/*.py")
+    }
     assert names
     assert {n for n in names if not any(k == n or k.endswith("/" + n) for k in known)} == set()
