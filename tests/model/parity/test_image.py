@@ -111,7 +111,8 @@ def check_layout(pam: PAM, facts: dict, embeds: torch.Tensor, image: torch.Tenso
     assert facts["layout"][-1][2] == len(embeds)
     for name, start, stop in facts["layout"]:
         if name != "text":
-            close(embeds[start:stop], parts[name].numpy(), 1e-6)
+            # The same numbers, computed once more: rounding may differ, as where memory is laid out otherwise.
+            close(embeds[start:stop], parts[name].numpy(), 1e-5)
     assert (len(image), len(semantic)) == (facts["n_image_tokens"], facts["n_sem_tokens"])
 
 
