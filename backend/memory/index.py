@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backend.category import category_name
 from backend.ledger import Memory
 
 MOST = 100_000
@@ -83,7 +84,7 @@ class Index:
 
         None where they gave none.
         """
-        given = self._explanations.get(key(category))
+        given = self._explanations.get(category_name(category))
         if not given:
             return None
         most = max(given.values())
@@ -94,7 +95,7 @@ class Index:
 
         Before there are any it is 1; Laplace's rule of succession, with one kept region beforehand.
         """
-        fates = self._fates.get(key(category), Counter())
+        fates = self._fates.get(category_name(category), Counter())
         return (fates[True] + 1) / (fates.total() + 1)
 
     def _clear(self) -> None:
@@ -118,18 +119,18 @@ class Index:
 
     def _count(self, memory: Memory, count: int) -> None:
         if memory.suggested:
-            kept = key(memory.suggested) == key(memory.category)
-            self._fates.setdefault(key(memory.suggested), Counter())[kept] += count
+            kept = category_name(memory.suggested) == category_name(memory.category)
+            self._fates.setdefault(category_name(memory.suggested), Counter())[kept] += count
         if memory.explanation:
-            given = self._explanations.setdefault(key(memory.category), Counter())
+            given = self._explanations.setdefault(category_name(memory.category), Counter())
             given[memory.explanation] = given.pop(memory.explanation, 0) + count
-            self._explanations[key(memory.category)] = +given
+            self._explanations[category_name(memory.category)] = +given
 
     def _typical(self) -> tuple[Spread, Spread]:
         """How the cosines of a project's regions spread, for two of one category and for two of different ones."""
         if self._spread is None or abs(len(self._memories) - self._spread[0]) * 10 > self._spread[0]:
             places = np.random.default_rng(0).permutation(np.flatnonzero(self._alive))[:_SAMPLE]
-            names = np.array([key(self._memories[place].category) for place in places])
+            names = np.array([category_name(self._memories[place].category) for place in places])
             pairs = np.triu_indices(len(places), 1)
             cosines = (self._matrix[places] @ self._matrix[places].T)[pairs]
             same = names[pairs[0]] == names[pairs[1]]
@@ -152,11 +153,6 @@ def _evidence(cosine: float, alike: Spread, unlike: Spread) -> float:
         for side, (mean, deviation) in ((1, alike), (-1, unlike))
     ]
     return min(max(0.0, math.expm1(min(logs[0] - logs[1], 10.0))), _MOST_EVIDENCE)
-
-
-def key(category: str) -> str:
-    """What two categories have in common that differ in case and spaces alone."""
-    return " ".join(category.split()).casefold()
 
 
 def _unit(embedding: np.ndarray) -> np.ndarray:

@@ -15,8 +15,9 @@ from cachetools import LRUCache
 from backend.annotations import words_by_region
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
-from backend.memory.index import MOST, Index, key
+from backend.memory.index import MOST, Index
 from backend.memory.opinion import Source, weigh
+from backend.outcome import is_outdated
 from backend.suggestion import from_text
 from model.region import Region, Words
 
@@ -127,15 +128,12 @@ def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConf
 
 
 def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) -> Memory:
-    kept = key(words["category"]) == key(suggestion.category)
-    # What was left as it was suggested explains the category that was suggested, and no other.
-    explains = kept or words["explanation"] != " ".join(suggestion.explanation.split())
     return Memory(
         suggestion.task_id,
         suggestion.region_id,
         suggestion.model_version,
         words["category"],
-        words["explanation"] if explains else "",
+        "" if is_outdated("explanation", words, suggestion) else words["explanation"],
         suggestion.category if suggestion.sources.get("category", "model") == "model" else "",
         from_text(embedding),
     )
