@@ -85,8 +85,8 @@ class Ledger:
         row = suggestion.region_id, suggestion.to_json(), suggestion.project_id, suggestion.task_id
         with self._file.writing() as db:
             db.execute(
-                "INSERT INTO suggestions VALUES (?, ?, ?, ?) ON CONFLICT (region_id) DO UPDATE SET body = excluded.body, "
-                "project_id = excluded.project_id, task_id = excluded.task_id",
+                "INSERT INTO suggestions VALUES (?, ?, ?, ?) ON CONFLICT (region_id) DO UPDATE SET "
+                "body = excluded.body, project_id = excluded.project_id, task_id = excluded.task_id",
                 row,
             )
 

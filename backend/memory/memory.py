@@ -82,6 +82,18 @@ class ProjectMemories:
         changed = words.category != region.words.category
         return Advice(replace(region, words=words), sources, explain=changed and settled is None)
 
+    def settled(
+        self, project_id: int, config: LabelingConfig, region: Region, category: str
+    ) -> tuple[str, float] | None:
+        """The explanation that annotators gave most often to a category, and its share; None where they gave none.
+
+        region: one of the project, for the model that it is of. Raises LedgerError.
+        """
+        if region.embedding is None:
+            return None
+        with self._lock:
+            return self._index(project_id, config, region.model_version, len(region.embedding)).settled(category)
+
     def _index(self, project_id: int, config: LabelingConfig, model_version: str, width: int) -> Index:
         """The memories of a project, level with the ledger. width: of the embeddings."""
         read_with = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
