@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from itertools import islice
 
 from backend.annotations import LeftOut, corrected_regions, region_id
@@ -31,7 +28,7 @@ def settle_outcomes(
     max_pixels: largest mask that is read. progress: called with the number of tasks that are done.
     Raises LedgerError.
     """
-    key = hashlib.sha256(json.dumps([asdict(config), max_pixels], sort_keys=True).encode()).hexdigest()
+    key = f"{config.fingerprint} {max_pixels}"
     number, settled_with = ledger.outcomes.settled(project_id)
     now = ledger.change_number(project_id)
     tasks = ledger.changed_since(project_id, number if settled_with == key and number <= now else 0)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from cachetools import LRUCache
@@ -96,7 +94,7 @@ class ProjectMemories:
 
     def _index(self, project_id: int, config: LabelingConfig, model_version: str, width: int) -> Index:
         """The memories of a project, level with the ledger. width: of the embeddings."""
-        read_with = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+        read_with = config.fingerprint
         before = self._ledger.memories.state(project_id)
         number = self._ledger.change_number(project_id)
         held = self._held.get((project_id, model_version))

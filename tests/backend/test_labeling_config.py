@@ -203,3 +203,11 @@ def test_whatever_is_sent_as_a_config_ends_in_a_config_or_a_config_error(xml):
         assert isinstance(parse(xml), LabelingConfig)
     except ConfigError:
         pass
+
+
+def test_a_fingerprint_tells_configs_apart():
+    """It is the same for the same config however often it is read, and another one for another option."""
+    config = parse((CONFIGS / "image_closed.xml").read_text())
+    assert config.fingerprint == parse((CONFIGS / "image_closed.xml").read_text()).fingerprint
+    other = (CONFIGS / "image_closed.xml").read_text().replace('value="coin"', 'value="button"')
+    assert parse(other).fingerprint != config.fingerprint

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from backend import pictures
 from backend.app import create_app
 from backend.assembly import Backend
-from model import PAM
+from model import PAM, Point, Prompt
 from tests.backend.conftest import Photos, capture, ready
 
 COINS = [(102, 125), (153, 127), (205, 123), (101, 195), (154, 197)]
@@ -165,9 +166,6 @@ def test_what_explained_another_category_is_not_remembered(annotator: Annotator)
 
 def test_embeddings_are_the_same_alone_and_together(nano: PAM, coins: bytes):
     """One click or many at once: a region's embedding does not depend on its company."""
-    from backend import pictures
-    from model import Point, Prompt
-
     image = nano.encode(pictures.decode(coins, 10**8))
     prompts = [Prompt((Point(*place),)) for place in COINS]
     together = nano.perceive_batch(image, prompts)
