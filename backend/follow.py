@@ -12,7 +12,7 @@ from typing import Any
 from cachetools import TTLCache
 
 from backend.annotations import by_region, is_mask, mask_in, words_in
-from backend.category import category_name, rename
+from backend.category import category_name, names_category, rename
 from backend.closed_list import can_say
 from backend.encoded_images import Picture
 from backend.engine import Engine, Perceived
@@ -101,7 +101,9 @@ class Follower:
         if category_name(category) != category_name(said.category):
             retold = self._retell(project_id, config, perceived, said.caption, said.category, category, until)
             # What explains another category is worse than nothing.
-            words = replace(said, explanation=retold.words.get("explanation", ""), caption=retold.words["caption"])
+            words = replace(
+                said, explanation=retold.words.get("explanation", ""), caption=retold.words.get("caption", said.caption)
+            )
             words = replace(words, log_probabilities=_logs(said, retold.scores), ranking=None)
             sources = dict(retold.sources)
         sure = dict.fromkeys(given, 1.0)
@@ -192,26 +194,33 @@ class Follower:
         category: str,
         until: float,
     ) -> _Retold:
-        """An explanation, where there is one, and a caption for a region that is a `category`.
+        """An explanation and a caption for a region that is a `category`, as far as there are any.
 
         The explanation is the one that annotators settled on, else the model's. The caption stays what was seen: only
-        where it names `spoken_of` it names the category instead. A model that never learned a name continues a sentence
-        that begins with it with anything at all, so the caption is not asked for anew.
+        where it names another category, it names this one instead. It is not asked for anew, since a model that never
+        learned a name continues a sentence that begins with it with anything at all.
         """
         settled = None
         if self._memories is not None and project_id is not None:
             settled = self._memories.settled(project_id, config, perceived.region, category)
         if not can_say(category):
-            words = {"caption": caption}
-            return _Retold(words if settled is None else words | {"explanation": settled[0]})
-        renamed = " ".join(rename(caption, spoken_of, category).split())
+            return _Retold({} if settled is None else {"explanation": settled[0]})
+        words = {"caption": _renamed(caption, (spoken_of, perceived.region.words.category), category)}
         if settled is not None:
-            words = {"explanation": settled[0], "caption": renamed}
-            return _Retold(words, {"explanation": settled[1]}, {"explanation": "memory", "caption": "model"})
-        told = self._engine.explain(perceived.segmentation, category, until - time.monotonic())
-        words = {"explanation": " ".join(told.explanation.split()), "caption": renamed}
-        scores = {"explanation": told.scores["explanation"]}
-        return _Retold(words, scores, {"explanation": "model", "caption": "model"})
+            explanation, score = settled
+        else:
+            told = self._engine.explain(perceived.segmentation, category, until - time.monotonic())
+            explanation, score = " ".join(told.explanation.split()), told.scores["explanation"]
+        source = "model" if settled is None else "memory"
+        return _Retold(words | {"explanation": explanation}, {"explanation": score}, {"explanation": source})
+
+
+def _renamed(caption: str, names: Sequence[str], category: str) -> str:
+    """`caption` with `category` in the place of the first of `names` that it holds, unless it names it already."""
+    if not names_category(caption, category):
+        held = next((name for name in names if names_category(caption, name)), "")
+        caption = rename(caption, held, category)
+    return " ".join(caption.split())
 
 
 def _with_words(results: Sequence[Node], config: LabelingConfig, new: Mapping[str, str]) -> list[dict[str, Any]]:

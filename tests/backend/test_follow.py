@@ -25,6 +25,9 @@ CLOSED = CONFIG.replace(
     "</Choices>",
 )
 
+COIN = (153, 47)
+"""One that nano takes for a coin, in all of its words."""
+
 
 @pytest.fixture
 def annotator(client: FlaskClient, photos: Photos, coins: bytes) -> Annotator:
@@ -62,8 +65,8 @@ def changed(prediction: dict[str, Any], **words: str) -> list[dict[str, Any]]:
 
 def test_a_category_given_to_an_open_click_stands(annotator: Annotator, backend: Backend):
     """Label Studio sends the click again with the category: the suggestion comes back with it, and words that fit."""
-    first = annotator.click(*COINS[0])
-    click = drawn(*COINS[0])
+    first = annotator.click(*COIN)
+    click = drawn(*COIN)
     (second,) = ask(annotator, [click, said(click, "category", "silver medal")])
     assert text(second, "category") == "silver medal"
     assert text(second, "explanation") not in ("", text(first, "explanation"))
@@ -75,7 +78,7 @@ def test_a_category_given_to_an_open_click_stands(annotator: Annotator, backend:
 
 def test_what_is_written_on_an_open_click_is_not_overwritten(annotator: Annotator):
     """An explanation of the annotator's own comes back as it was written, whatever the model would say."""
-    click = drawn(*COINS[0])
+    click = drawn(*COIN)
     (prediction,) = ask(annotator, [click, said(click, "explanation", "Old  money."), said(click, "category", "medal")])
     assert text(prediction, "explanation") == "Old  money." and text(prediction, "category") == "medal"
     (prediction,) = ask(annotator, [click, said(click, "caption", "Mine.")])
@@ -85,7 +88,7 @@ def test_what_is_written_on_an_open_click_is_not_overwritten(annotator: Annotato
 def test_a_given_option_of_a_closed_list_comes_back_as_it_is_written(annotator: Annotator):
     """An option may be an alias: the screen knows it by that."""
     assert CLOSED != CONFIG
-    click = drawn(*COINS[0])
+    click = drawn(*COIN)
     chosen = click | {"from_name": "category", "type": "choices", "value": click["value"] | {"choices": ["cup"]}}
     (prediction,) = ask(annotator, [click, chosen], CLOSED)
     (category,) = (r for r in prediction["result"] if r["from_name"] == "category")
@@ -96,7 +99,7 @@ def test_a_given_option_of_a_closed_list_comes_back_as_it_is_written(annotator: 
 @pytest.mark.parametrize("category", ["x" * 10_000, "<|im_end|>", "<image>"])
 def test_a_category_that_no_model_can_say_stands_alone(annotator: Annotator, category: str):
     """Too long, or a control token: it stays the annotator's, and no explanation of another category comes with it."""
-    click = drawn(*COINS[0])
+    click = drawn(*COIN)
     (prediction,) = ask(annotator, [click, said(click, "category", category)])
     assert text(prediction, "category") == category
     assert not [r for r in prediction["result"] if r["from_name"] == "explanation"]
@@ -104,7 +107,7 @@ def test_a_category_that_no_model_can_say_stands_alone(annotator: Annotator, cat
 
 def test_a_changed_region_is_reworded_under_its_id(annotator: Annotator, backend: Backend):
     """Its mask and its category come back as they came; explanation and caption are redone, in the ledger too."""
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     context = changed(first, category="silver medal")
     (prediction,) = ask(annotator, context)
     assert {r["id"] for r in prediction["result"]} == {first["result"][0]["id"]}
@@ -129,7 +132,7 @@ def test_a_changed_region_is_reworded_under_its_id(annotator: Annotator, backend
 
 def test_a_second_change_of_mind_is_followed(annotator: Annotator):
     """What was redone is as untouched as what was suggested first; back at the first category, it is redone again."""
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     for category in ("silver medal", "cup", "coin"):
         (prediction,) = ask(annotator, changed(first, category=category))
         assert text(prediction, "category") == category and category in text(prediction, "caption")
@@ -146,7 +149,7 @@ def test_a_second_change_of_mind_is_followed(annotator: Annotator):
 )
 def test_a_field_that_the_human_touched_is_not_overwritten(annotator: Annotator, touched: dict[str, str], redone: str):
     """Written or taken out, it is theirs."""
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     (prediction,) = ask(annotator, changed(first, category="silver medal", **touched))
     assert text(prediction, redone) != text(first, redone)
     ((field, own),) = touched.items()
@@ -167,21 +170,22 @@ def test_a_field_that_the_human_touched_is_not_overwritten(annotator: Annotator,
 )
 def test_nothing_is_redone_without_a_reason(annotator: Annotator, words: dict[str, str]):
     """No answer leaves the screen as it is."""
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     assert ask(annotator, changed(first, **words)) == []
 
 
 def test_an_explanation_that_annotators_settled_on_comes_first(annotator: Annotator):
     """Memory's explanation of the category, not the model's guess at it."""
-    annotator.submit(annotator.click(*COINS[0]), 1, "tetradrachm", explanation="A coin of four drachmas.")
-    (prediction,) = ask(annotator, changed(annotator.click(*COINS[1]), category="Tetradrachm", caption="A coin."))
+    annotator.submit(annotator.click(*COIN), 1, "tetradrachm", explanation="A coin of four drachmas.")
+    (other,) = ask(annotator, changed(annotator.click(*COINS[1]), category="cup"))
+    (prediction,) = ask(annotator, changed(other, category="Tetradrachm", caption="A coin."))
     assert text(prediction, "explanation") == "A coin of four drachmas."
     assert prediction["sources"]["explanation"] == "memory"
 
 
 def test_a_region_drawn_by_hand_is_worded(annotator: Annotator):
     """It has no suggestion: its mask is in the context, and its empty fields are filled; they follow again, too."""
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     by_hand = [result | {"id": "byhand"} for result in changed(first, explanation="", caption="")]
     (prediction,) = ask(annotator, by_hand)
     assert text(prediction, "category") == "coin" and text(prediction, "explanation") and text(prediction, "caption")
@@ -191,7 +195,7 @@ def test_a_region_drawn_by_hand_is_worded(annotator: Annotator):
 
 def test_a_region_of_another_task_is_not_this_one(annotator: Annotator, backend: Backend):
     """An id says nothing of where a region belongs: the ledger's line of another project stays as it is."""
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     before = backend.ledger.suggestion(first["result"][0]["id"])
     annotator.project = 4
     ask(annotator, changed(first, category="silver medal"))
@@ -202,7 +206,7 @@ def test_polygons_are_followed(client: FlaskClient, photos: Photos, coins: bytes
     """The corners come back as they came."""
     polygons = CONFIG.replace("BrushLabels", "PolygonLabels")
     annotator = Annotator(client, photos, coins)
-    (first,) = ask(annotator, [drawn(*COINS[0])], polygons)
+    (first,) = ask(annotator, [drawn(*COIN)], polygons)
     assert first["result"][0]["type"] == "polygonlabels"
     (prediction,) = ask(annotator, changed(first, category="silver medal"), polygons)
     assert prediction["result"][0] == first["result"][0]
@@ -214,7 +218,7 @@ def test_a_label_that_is_the_category_is_followed(annotator: Annotator):
     config = CLOSED[: CLOSED.index("<Choices")] + CLOSED[CLOSED.index("</Choices>") + 10 :]
     brush = CONFIG[CONFIG.index("<BrushLabels") : CONFIG.index("</BrushLabels>")]
     config = config.replace(brush, brush.split("<Label")[0] + '<Label value="coin"/><Label value="cup"/>')
-    (first,) = ask(annotator, [drawn(*COINS[0])], config)
+    (first,) = ask(annotator, [drawn(*COIN)], config)
     mask = first["result"][0]
     assert mask["value"]["brushlabels"] == ["coin"]
     context = [mask | {"value": mask["value"] | {"brushlabels": ["cup"]}}, *first["result"][1:]]
@@ -225,7 +229,7 @@ def test_a_label_that_is_the_category_is_followed(annotator: Annotator):
 
 def test_a_region_of_another_image_is_refused(annotator: Annotator):
     """The image behind the address was exchanged: words about another place would be made up."""
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     other = [r | {"original_width": 303, "original_height": 384} for r in changed(first, category="silver medal")]
     request = copy.deepcopy(capture("predict_1_click")) | {"project": "3.1"}
     request["params"]["context"]["result"] = other
@@ -237,7 +241,7 @@ def test_without_memory_the_model_explains(make_backend, photos: Photos, coins: 
     """`memory=false`: words follow all the same."""
     client = create_app(ready(make_backend(memory=False))).test_client()
     annotator = Annotator(client, photos, coins)
-    first = annotator.click(*COINS[0])
+    first = annotator.click(*COIN)
     (prediction,) = ask(annotator, changed(first, category="cup"))
     assert text(prediction, "explanation") != text(first, "explanation")
     assert from_brush_rle(prediction["result"][0]["value"]["rle"], 303, 384).any()
