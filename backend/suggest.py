@@ -70,7 +70,7 @@ class Suggester:
     def suggest(self, request: PredictRequest) -> list[Prediction]:
         """One prediction for a click or box, or for regions whose category was changed.
 
-        None when a task was merely opened: then its image is encoded meanwhile.
+        None when a task was merely opened: then its image is encoded meanwhile, and memories are read.
 
         Raises BackendError of every kind; nothing is in the ledger then.
         """
@@ -170,6 +170,8 @@ class Suggester:
     def _prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         address = _address(task.data, config)
         self._images.prepare(_key(request, address), lambda: self._fetch(request, task, address))
+        if self._settings.memory and request.project_id is not None:
+            self._memories.prepare(request.project_id, config, self._engine.version)
 
     def _picture(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Picture:
         address = _address(task.data, config)

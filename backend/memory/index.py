@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +70,9 @@ class Index:
     def neighbours(self, embedding: np.ndarray) -> list[Neighbour]:
         """The NEIGHBOURS memories that are most like a region with this embedding, float (E,), best first; or fewer."""
         count = len(self._memories)
-        cosines = np.where(self._alive[:count], self._matrix[:count] @ _unit(embedding), -np.inf)
-        few = np.argpartition(-cosines, NEIGHBOURS)[:NEIGHBOURS] if count > NEIGHBOURS else np.arange(count)
+        cosines = self._matrix[:count] @ _unit(embedding)
+        cosines[~self._alive[:count]] = -np.inf
+        few = np.argpartition(cosines, -NEIGHBOURS)[-NEIGHBOURS:] if count > NEIGHBOURS else np.arange(count)
         alike, unlike = self._typical()
         return [
             Neighbour(self._memories[place].category, _evidence(float(cosines[place]), alike, unlike))
@@ -89,6 +90,10 @@ class Index:
             return None
         most = max(given.values())
         return [text for text, count in given.items() if count == most][-1], most / given.total()
+
+    def judged(self) -> Iterable[str]:
+        """The categories, as `category_name` has them, that the model gave and annotators kept or changed."""
+        return self._fates.keys()
 
     def trust(self, category: str) -> float:
         """The share, 0..1, of the regions that the model gave this category whose annotators left it so.

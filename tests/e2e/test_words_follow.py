@@ -34,7 +34,6 @@ def test_words_follow_the_human(demo: Demo, annotator: Annotator) -> None:
     first = {field: annotator.read(field) for field in FIELDS}
     annotator.deselect()
 
-    annotator.choose_smart_point()
     annotator.click(NEXT_COIN)
     annotator.select_open_click()
     annotator.say("explanation", OWN)
