@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from backend import masks
+from backend.annotations import words_in
 from backend.errors import RequestError
 from backend.json_node import Node
 from backend.labeling_config import LabelingConfig
@@ -86,7 +87,7 @@ def read_prompt(
         height=height,
         width=width,
         label=_label(newest, context),
-        words=tuple(_words(context, config, {_id(drawing) for drawing in fresh})),
+        words=tuple(_said(context, config, [_id(drawing) for drawing in fresh])),
         ids=tuple(map(_id, fresh)),
         stale_ids=tuple(map(_id, stale)),
     )
@@ -94,7 +95,7 @@ def read_prompt(
 
 def _drawings(context: Sequence[Node], config: LabelingConfig) -> list[Node]:
     """The results that smart tools drew on the image, less those that are regions already: a region carries words."""
-    named = {result["id"].value for result in _words(context, config)}
+    named = [result["id"].value for result in _words(context, config)]
     tools = [(control.name, control.type, config.image) for control in config.prompts]
     return [
         result
@@ -104,11 +105,16 @@ def _drawings(context: Sequence[Node], config: LabelingConfig) -> list[Node]:
     ]
 
 
-def _words(context: Sequence[Node], config: LabelingConfig, ids: Collection[str] | None = None) -> Iterator[Node]:
-    """The results of fields for words, of the drawings with these ids or of all."""
+def _words(context: Sequence[Node], config: LabelingConfig) -> Iterator[Node]:
+    """The results of fields for words."""
     fields = [word.name for word in config.words.values() if word.kind != "label"]
-    for result in context:
-        if result["from_name"].value in fields and (ids is None or result["id"].value in ids):
+    return (result for result in context if result["from_name"].value in fields)
+
+
+def _said(context: Sequence[Node], config: LabelingConfig, ids: Sequence[str]) -> Iterator[Node]:
+    """Those of the drawings with these ids that hold a text."""
+    for result in _words(context, config):
+        if result["id"].value in ids and any(words_in([result], config).values()):
             yield result
 
 

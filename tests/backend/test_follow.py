@@ -105,6 +105,15 @@ def test_a_category_that_no_model_can_say_stands_alone(annotator: Annotator, cat
     assert not [r for r in prediction["result"] if r["from_name"] == "explanation"]
 
 
+@pytest.mark.parametrize("value", [None, 5, [], [5], [""], {"a": 1}, ["  "]])
+def test_a_field_that_holds_no_text_says_nothing(annotator: Annotator, value: object):
+    """Whatever stands there, the model speaks for itself."""
+    click = drawn(*COIN)
+    damaged = said(click, "category", "") | {"value": {"text": value}}
+    (prediction,) = ask(annotator, [click, damaged])
+    assert text(prediction, "category") == "coin"
+
+
 def test_a_changed_region_is_reworded_under_its_id(annotator: Annotator, backend: Backend):
     """Its mask and its category come back as they came; explanation and caption are redone, in the ledger too."""
     first = annotator.click(*COIN)
