@@ -100,14 +100,22 @@ class Follower:
         category = given.get("category", said.category)
         if category_name(category) != category_name(said.category):
             retold = self._retell(project_id, config, perceived, said.caption, said.category, category, until)
-            # What explains another category is worse than nothing.
             words = replace(
-                said, explanation=retold.words.get("explanation", ""), caption=retold.words.get("caption", said.caption)
+                said,
+                explanation=retold.words.get("explanation", ""),  # one of another category is worse than none
+                caption=retold.words.get("caption", said.caption),
+                log_probabilities=_logs(said, retold.scores),
+                ranking=None,
             )
-            words = replace(words, log_probabilities=_logs(said, retold.scores), ranking=None)
             sources = dict(retold.sources)
         sure = dict.fromkeys(given, 1.0)
-        words = replace(words, **given, log_probabilities=_logs(words, sure))
+        words = replace(
+            words,
+            category=category,
+            explanation=given.get("explanation", words.explanation),
+            caption=given.get("caption", words.caption),
+            log_probabilities=_logs(words, sure),
+        )
         return words, sources | dict.fromkeys(given, "annotator")
 
     def refit(

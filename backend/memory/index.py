@@ -44,6 +44,9 @@ class Neighbour:
 class Index:
     """Memories of one project and one model. Not thread-safe.
 
+    A lookup is exact, one product with them all: 3.5 ms among 100,000 of width 256 on a quiet core, 1.5 ms of width 96
+    (benchmarks/memory.py), so that it needs no approximate index.
+
     width: of the embeddings, E.
     """
 
