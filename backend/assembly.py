@@ -11,6 +11,7 @@ from backend.connections import Connections
 from backend.encoded_images import EncodedImages
 from backend.engine import Engine
 from backend.existing_ledger import LEDGER
+from backend.jobs import JobQueue
 from backend.ledger import Ledger
 from backend.settings import Settings
 from backend.suggest import Suggester
@@ -26,12 +27,13 @@ class Backend:
     ledger: Ledger
     engine: Engine
     suggester: Suggester
+    jobs: JobQueue
 
 
 def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backend:
     """Put the parts together and begin to load the model; returns at once.
 
-    load: gives the model, instead of the one that the settings name. Raises LedgerError.
+    load: gives the model, instead of the one that the settings name. Raises LedgerError and JobsUnavailable.
     """
     ledger = Ledger(settings.data_dir / LEDGER, settings.journal_bytes)
     engine = Engine(
@@ -46,7 +48,7 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     )
     suggester = Suggester(settings, engine, images, ledger, Connections(settings, ledger))
     engine.start()
-    return Backend(settings, ledger, engine, suggester)
+    return Backend(settings, ledger, engine, suggester, JobQueue(settings.data_dir))
 
 
 def word_options(settings: Settings) -> WordOptions:

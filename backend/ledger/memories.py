@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.ledger.database import Database
+from backend.database import Database
 
 _ROWS_AT_ONCE = 1000
 

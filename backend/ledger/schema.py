@@ -5,6 +5,9 @@ from __future__ import annotations
 import secrets
 import sqlite3
 
+from backend.database import Format
+from backend.errors import LedgerError
+
 VERSION = 2
 
 _NEW_IN_2 = """
@@ -70,3 +73,6 @@ def prepare(db: sqlite3.Connection) -> int:
         db.execute(f"PRAGMA user_version = {VERSION}")
         version = VERSION
     return version
+
+
+FORMAT = Format("ledger", VERSION, prepare, LedgerError)

@@ -5,3 +5,5 @@ from __future__ import annotations
 INTAKE_KILLS, RECONCILE_KILLS, EXPORT_KILLS = 70, 70, 70
 
 assert INTAKE_KILLS + RECONCILE_KILLS + EXPORT_KILLS >= 200, "so many are promised"
+
+JOB_KILLS = 18
