@@ -1,4 +1,4 @@
-"""Runs one command for as long as standard input stays open: `python -m backend.leash [--idle] COMMAND…`.
+"""Runs one command for as long as standard input stays open: `python -m backend.leash [--nice] COMMAND…`.
 
 Whoever started it holds the other end of that pipe. However that process ends, kill -9 included, the pipe closes, and
 the command and everything it started are stopped: no orphan keeps a port, or computes for nobody.
@@ -16,7 +16,12 @@ from pathlib import Path
 
 GRACE_SECONDS = 8.0
 
-_LEAST_NICE, _OOM_FIRST = 19, 800
+_NICEST = 19
+_LINUX = {
+    "/proc/self/oom_score_adj": 800,
+    # A desktop's scheduler weighs sessions before it weighs processes: being nice within one's own is no use there.
+    "/proc/self/autogroup": _NICEST,
+}
 
 
 def hold(command: list[str]) -> int:
@@ -31,23 +36,20 @@ def hold(command: list[str]) -> int:
     return 128 - status if status < 0 else status
 
 
-def become_idle() -> None:
-    """Let this process, and all that it starts, compute and read only what others leave over.
-
-    Where memory runs out, it goes first. What the system does not know of this is left out.
+def step_back() -> None:
+    """Let this process, and all that it starts, come after others: for the processor, the disk, and, where it runs out,
+    for memory. What the system does not know of this is left out.
     """
     import psutil  # only now: a leash that lowers nothing starts without it
 
     process = psutil.Process()
     with suppress(OSError, psutil.Error):
-        process.nice(_LEAST_NICE)
+        process.nice(_NICEST)
     with suppress(OSError, psutil.Error, AttributeError):  # not every system tells reads apart
         process.ionice(psutil.IOPRIO_CLASS_IDLE)
-    if hasattr(os, "SCHED_IDLE"):
+    for path, value in _LINUX.items():
         with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(_OOM_FIRST))
+            Path(path).write_text(str(value))
 
 
 def _stop_when_stdin_closes(process: subprocess.Popen) -> None:
@@ -69,7 +71,7 @@ def _signal_group(process: subprocess.Popen, number: signal.Signals) -> None:
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    if words[:1] == ["--idle"]:
-        become_idle()
+    if words[:1] == ["--nice"]:
+        step_back()
         words = words[1:]
     sys.exit(hold(words))

@@ -48,16 +48,16 @@ def run(
     environment: Mapping[str, str],
     tick: Callable[[], None],
     *,
-    idle: bool,
+    nice: bool,
     keep_open: Sequence[int] = (),
 ) -> Ended:
     """Run `command` to its end; `tick` is called twice a second, and what it raises stops the command first.
 
-    However this process ends, the command and all it started end with it. idle: see `backend.leash`. keep_open: file
+    However this process ends, the command and all it started end with it. nice: see `backend.leash`. keep_open: file
     descriptors that stay open until they have ended.
     """
     process = subprocess.Popen(
-        [*_LEASH, *(["--idle"] if idle else []), *command],
+        [*_LEASH, *(["--nice"] if nice else []), *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

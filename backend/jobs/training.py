@@ -81,7 +81,7 @@ def _export(work: Work, command: Sequence[str]) -> Path:
     words = [*command, *([] if project is None else ["--project", str(project)])]
     while True:
         work.report("exporting the data set", 0.0)
-        ended = work.run(words, idle=False, secrets=True)
+        ended = work.run(words, nice=False, secrets=True)
         newest = latest(settings.out)
         if ended.status == 0 and newest is not None:
             return newest.resolve()

@@ -59,6 +59,7 @@ class Work:
     folder: Path
     settings: Settings
     _keep_open: Sequence[int] = ()
+    _nice: bool = True
     _stop: threading.Event = field(default_factory=threading.Event)
     _written: float = 0.0
     _stage: str = ""
@@ -82,14 +83,14 @@ class Work:
         words: Sequence[str],
         tick: Callable[[], None] = lambda: None,
         *,
-        idle: bool = True,
+        nice: bool = True,
         secrets: bool = False,
         **environment: str,
     ) -> command.Ended:
         """Run a command; raises Stopped like `check`, and Died where the command was killed.
 
-        tick: called twice a second. idle: whether it only computes when nothing else wants to; not what may hold a lock
-        that a click waits for. secrets: whether it gets the settings' secrets. environment: beside what it inherits.
+        tick: called twice a second. nice: whether it comes after everything else; not what may hold a lock that a
+        click waits for. secrets: whether it gets the settings' secrets. environment: beside what it inherits.
         """
 
         def watch() -> None:
@@ -98,26 +99,35 @@ class Work:
 
         inherited = {k: v for k, v in os.environ.items() if secrets or k not in _SECRET_VARIABLES}
         log.info("$ %s", " ".join(words))
-        ended = command.run(words, inherited | environment, watch, idle=idle, keep_open=self._keep_open)
+        ended = command.run(words, inherited | environment, watch, nice=nice and self._nice, keep_open=self._keep_open)
         if ended.was_killed:
             self.check()
             raise Died(f"a process of it ended with status {ended.status}")
         return ended
 
 
-def work(settings: Settings, id: int, lock: int | None, kinds: Mapping[str, Callable[[], Handler]] = KINDS) -> None:
+def work(
+    settings: Settings,
+    id: int,
+    lock: int | None,
+    kinds: Mapping[str, Callable[[], Handler]] = KINDS,
+    *,
+    nice: bool = True,
+) -> None:
     """Do the running job `id` and end it in the queue.
 
-    lock: the file descriptor whose lock says that the job is being done. kinds: see `backend.jobs.kinds`.
+    lock: the file descriptor whose lock says that the job is being done. kinds: see `backend.jobs.kinds`. nice: whether
+    it comes after clicks.
     """
     queue = JobQueue(settings.data_dir)
     job = queue.job(id)
     folder = queue.folder(id)
     folder.mkdir(parents=True, exist_ok=True)
     redact = Redaction(_secrets(settings))
-    _lower_priority()
+    if nice:
+        _step_back()
     with logging_to(folder, redact, settings.log_level):
-        todo = Work(job, folder, settings, () if lock is None else (lock,))
+        todo = Work(job, folder, settings, () if lock is None else (lock,), nice)
         _watch(queue, id, todo._stop)
         log.info("job %d, %s, %s", id, job.kind, job.cause)
         _do(queue, todo, kinds, redact)
@@ -178,8 +188,8 @@ def _watch(queue: JobQueue, id: int, stop: threading.Event) -> None:
     threading.Thread(target=watch, name="watch-job", daemon=True).start()
 
 
-def _lower_priority() -> None:
-    """Behind all clicks, but not behind everything: this process may hold the ledger's lock for a moment."""
+def _step_back() -> None:
+    """Behind all clicks, but not behind everything: an export holds the ledger's lock for moments."""
     with suppress(OSError):
         os.nice(_NICENESS)
 

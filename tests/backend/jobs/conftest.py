@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ def run(tmp_path: Path, queue: JobQueue) -> Iterator[Callable[..., Runner]]:
     """Starts a runner that does tiny jobs, as a server would; takes settings and the runner's own arguments."""
     started: list[Runner] = []
 
-    def start(patience: int = 3, **settings: Any) -> Runner:
+    def start(patience: int = 3, command: Sequence[str] = COMMAND, **settings: Any) -> Runner:
         defaults = {"data_dir": tmp_path / "data", "out": tmp_path / "regions"}
-        started.append(Runner(Settings(**(defaults | settings)), queue, COMMAND, patience))
+        started.append(Runner(Settings(**(defaults | settings)), queue, command, patience))
         started[-1].start()
         return started[-1]
 

@@ -1,4 +1,7 @@
-"""Jobs of seconds, done by the real worker in a process of its own: `python -m tests.backend.jobs.tiny JOB LOCK`."""
+"""Jobs of seconds, done by the real worker in a process of its own: `python -m tests.backend.jobs.tiny HOW JOB LOCK`.
+
+HOW: "nice" as jobs are; or "fast", as other tests may keep the machine busy.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from backend.jobs.work import Handler, Work, work
 from backend.options import read_settings
 from backend.settings import Settings
 
-COMMAND = (sys.executable, "-m", "tests.backend.jobs.tiny")
+COMMAND = (sys.executable, "-m", "tests.backend.jobs.tiny", "fast")
+NICE = (*COMMAND[:-1], "nice")
 TRAINER = (sys.executable, "-m", "tests.backend.jobs.trainer")
 
 
@@ -95,4 +99,4 @@ KINDS: Mapping[str, Callable[[], Handler]] = {
 
 
 if __name__ == "__main__":
-    work(read_settings({}), int(sys.argv[1]), int(sys.argv[2]), KINDS)
+    work(read_settings({}), int(sys.argv[2]), int(sys.argv[3]), KINDS, nice=sys.argv[1] == "nice")
