@@ -117,6 +117,9 @@ class Settings(BaseSettings):
         "where nothing was annotated since the last one.",
     )
     train_steps: int | None = Field(None, ge=1, description="Steps of a training; by default as many as suit the data.")
+    train_masks: bool = Field(
+        False, description="Whether a training is also about masks, from corrected ones; it takes longer."
+    )
     train_threads: int = Field(1, ge=1, description="CPU threads of a training. Clicks need the others.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."

@@ -54,8 +54,7 @@ def train(work: Work, command: Sequence[str] = COMMAND, consider: Consider | Non
     if not Path(plan.data).is_dir():
         raise JobError(f"the data set {plan.data}, which this training began with, is gone: start a new training")
     words = [*command, "--data", plan.data, "--base", plan.base, "--out", str(run), *_options(work.settings)]
-    threads = str(work.settings.train_threads)
-    ended = work.run(words, lambda: _report(work, run), OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
+    ended = work.run(words, lambda: _report(work, run), OMP_NUM_THREADS=str(work.settings.train_threads))
     if ended.status != 0:
         raise JobError(f"the training failed: {ended.reason}")
     work.report("deciding whether the new model is used", _TRAINED_TO)
@@ -80,6 +79,9 @@ def _export(work: Work, command: Sequence[str]) -> Path:
     project = _project(work)
     words = [*command, *([] if project is None else ["--project", str(project)])]
     while True:
+        while is_locked(settings.out):
+            work.report("waiting for another export", 0.0)
+            time.sleep(_LOOK_SECONDS)
         work.report("exporting the data set", 0.0)
         ended = work.run(words, nice=False, secrets=True)
         newest = latest(settings.out)
@@ -87,9 +89,6 @@ def _export(work: Work, command: Sequence[str]) -> Path:
             return newest.resolve()
         if not is_locked(settings.out):
             raise JobError(f"the export failed: {ended.reason}")
-        while is_locked(settings.out):
-            work.report("waiting for another export", 0.0)
-            time.sleep(_LOOK_SECONDS)
 
 
 def _project(work: Work) -> str | None:
@@ -109,8 +108,9 @@ def _project(work: Work) -> str | None:
 
 
 def _options(settings: Settings) -> list[str]:
-    options = ["--device", settings.device]
-    return options if settings.train_steps is None else [*options, "--steps", str(settings.train_steps)]
+    options = ["--threads", str(settings.train_threads), "--device", "cpu" if settings.device == "cpu" else "auto"]
+    options += [] if settings.train_steps is None else ["--steps", str(settings.train_steps)]
+    return [*options, "--masks"] if settings.train_masks else options
 
 
 def _report(work: Work, run: Path) -> None:
@@ -134,11 +134,19 @@ def _remove_older(work: Work) -> None:
 
 
 def _base(settings: Settings) -> str:
-    return settings.model
+    """The model that answers now: what comes of it is compared with it."""
+    from backend.models import registry_of
+
+    registry = registry_of(settings)
+    version = registry.active().version
+    return settings.model if version is None else str(registry.folder / version)
 
 
 def _consider(settings: Settings, run: Path) -> str:
-    raise JobError("this PAM Studio cannot consider a new model")
+    from backend.models import consider, registry_of
+
+    decision = consider(registry_of(settings), run)
+    return f"{decision.version} {'answers now' if decision.promoted else 'is kept aside'}: {decision.reason}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    for name in ("data", "base", "out", "device"):
+    for name in ("data", "base", "out", "device", "threads"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--refuse")
