@@ -59,3 +59,9 @@ class LedgerError(BackendError):
     """The ledger cannot be opened, read or written."""
 
     status, code = 503, "ledger_unavailable"
+
+
+class ModelsError(BackendError):
+    """A model that cannot be kept or take over, or a folder of models that cannot be used."""
+
+    status, code = 409, "model_refused"
