@@ -8,6 +8,7 @@ import typer
 
 from backend.dataset.cli import diff, export
 from backend.errors import BackendError
+from backend.models.cli import app as models
 from backend.options import with_settings
 from backend.predict_cli import predict
 from backend.settings import Settings
@@ -43,6 +44,7 @@ def train_nano(context: typer.Context) -> None:
 for command in (predict, export, diff, stats):
     app.command()(command)
 app.add_typer(weights, name="weights")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

@@ -11,9 +11,6 @@ from backend.models.registry import CHECKPOINT, Note, Registry
 from backend.models.report import REPORT, Report, read_report
 from backend.models.rule import Change, Verdict, judge
 
-LEAST_REGIONS = 20
-"""Held-out regions without which nothing is promoted: on fewer, a fifth of the categories lost still passes as noise."""
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -25,10 +22,10 @@ class Decision:
     changes: tuple[Change, ...] = ()
 
 
-def consider(registry: Registry, run: Path, least: int = LEAST_REGIONS) -> Decision:
+def consider(registry: Registry, run: Path) -> Decision:
     """Keep what a training made in the folder `run`, and let it answer if it has earned it; see `rule`.
 
-    It may be killed and called again. least: regions that must have been held out. Raises ModelsError or
+    It may be killed and called again. Raises ModelsError or
     CheckpointError for a training that is not finished, whose checkpoint is damaged or is not the one that its report
     is about; nothing is kept then.
     """
@@ -41,7 +38,7 @@ def consider(registry: Registry, run: Path, least: int = LEAST_REGIONS) -> Decis
     against = answering or base_version(registry.base)
     if report.version == against:
         return Decision(report.version, False, "the training changed nothing: it is the model that answers")
-    verdict = _judge(report, against, least)
+    verdict = _judge(report, against, registry.least)
     kept = registry.add(run, report.version)
     check_checkpoint(kept.folder, report)
     _note(registry, report, against, verdict)
@@ -49,6 +46,23 @@ def consider(registry: Registry, run: Path, least: int = LEAST_REGIONS) -> Decis
         verdict = Verdict(False, "another model took over meanwhile: train from that one", verdict.changes)
         _note(registry, report, against, verdict)
     return Decision(report.version, verdict.passed, verdict.reason, verdict.changes)
+
+
+def promote_by_hand(registry: Registry, version: str, force: bool = False) -> str:
+    """Let a version answer; "base", or its name, is the model of the settings. What it is called.
+
+    Raises ModelsError for one that was kept aside, unless `force` is given, and for one that is damaged.
+    """
+    if version not in registry.names() and version in ("base", registry.base, base_version(registry.base)):
+        registry.promote(None, "by hand")
+        return registry.base
+    kept = registry.version(version)
+    check_checkpoint(kept.folder, kept.report)
+    if not force and not (kept.note and kept.note.passed):
+        reason = kept.note.reason if kept.note else "nothing is decided yet"
+        raise ModelsError(f"{version} was kept aside: {reason}; --force promotes it all the same")
+    registry.promote(version, "by hand")
+    return version
 
 
 def _judge(report: Report, against: str, least: int) -> Verdict:

@@ -94,12 +94,15 @@ class Kept:
 class Registry:
     """The models in `folder`, which need not be there. Processes may share it.
 
-    base: the model that the settings name. Every method raises ModelsError when the folder cannot be read or written;
-    then nothing has changed.
+    base:  the model that the settings name.
+    least: held-out regions that a model must have been judged on to be promoted: on few, a fifth of the categories lost
+           may pass as noise.
+
+    Every method raises ModelsError when the folder cannot be read or written; then nothing has changed.
     """
 
-    def __init__(self, folder: Path, base: str):
-        self.folder, self.base = folder, base
+    def __init__(self, folder: Path, base: str, least: int):
+        self.folder, self.base, self.least = folder, base, least
 
     def active(self) -> Active:
         """What answers. With another model in the settings than the promotions were for, it is that one."""
@@ -223,14 +226,13 @@ class Registry:
                     begun.unlink(missing_ok=True)
                 yield
         except OSError as error:
-            raise ModelsError(
-                f"{error.filename or self.folder} cannot be written: {error.strerror or error}"
-            ) from error
+            where = error.filename or self.folder
+            raise ModelsError(f"{where} cannot be written: {error.strerror or error}; nothing has changed") from error
 
 
 def registry_of(settings: Settings) -> Registry:
     """The models of the data folder."""
-    return Registry(settings.data_dir / "models", settings.model)
+    return Registry(settings.data_dir / "models", settings.model, settings.promotion_regions)
 
 
 def _age(version: Path) -> tuple[int, str]:

@@ -41,6 +41,11 @@ class Scores(_Part):
         both = zip(self.before, self.after, strict=True)
         return [(old, new) for old, new in both if old is not None and new is not None]
 
+    def means(self) -> tuple[float, float] | None:
+        """The means of `pairs`, before and after; None where there are none."""
+        pairs = self.pairs()
+        return (sum(old for old, _ in pairs) / len(pairs), sum(new for _, new in pairs) / len(pairs)) if pairs else None
+
 
 class Validation(_Part):
     """How many regions were held out, and their scores by field."""
