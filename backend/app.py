@@ -33,6 +33,7 @@ def create_app(backend: Backend) -> Flask:
     """The backend as a WSGI application. The model need not be loaded: `/health` and `/setup` answer without it."""
     app = Flask("pam-studio")
     app.config["MAX_CONTENT_LENGTH"] = backend.settings.max_request_bytes
+    app.extensions["pam-studio"] = backend  # what goes on in the background lives as long as the app
     engine, ledger, suggester = backend.engine, backend.ledger, backend.suggester
 
     @app.get("/")

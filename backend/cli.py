@@ -9,6 +9,7 @@ import typer
 from backend.dataset.cli import diff, export
 from backend.errors import BackendError
 from backend.jobs.cli import app as jobs
+from backend.models.cli import app as models
 from backend.options import with_settings
 from backend.predict_cli import predict
 from backend.settings import Settings
@@ -45,6 +46,7 @@ for command in (predict, export, diff, stats):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(jobs, name="jobs")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

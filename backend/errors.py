@@ -71,3 +71,9 @@ class JobsUnavailable(BackendError):
     """The list of background jobs cannot be opened, read or written."""
 
     status, code = 503, "jobs_unavailable"
+
+
+class ModelsError(BackendError):
+    """A model that cannot be kept or take over, or a folder of models that cannot be used."""
+
+    status, code = 409, "model_refused"

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         True,
         description="Whether what annotators called a region is suggested for its like, in the same project, at once.",
     )
+    promotion_regions: int = Field(
+        20,
+        ge=1,
+        description="Held-out regions that a newly trained model must have been judged on before it may take over.",
+    )
     label_studio_url: str | None = Field(
         None,
         validation_alias=_as_the_field_knows_it("LABEL_STUDIO_URL"),

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from model import close_up, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
-from model.errors import ImageError
+from model.errors import ImageError, PromptError
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
 from model.prompt import Box, Prompt
@@ -106,6 +106,23 @@ class PAM(nn.Module):
         one more token that SAM 2 attends to. Raises PromptError for a prompt that means nothing on this image.
         """
         return self._segment_batch(image, prompts, [None] * len(prompts))
+
+    def adopt(self, image: EncodedImage, prompts: Sequence[Prompt]) -> list[Segmentation]:
+        """Objects whose masks are known, as if they had been found: to describe them, or to embed them.
+
+        prompts: each with its mask, and with the clicks and the box that led to it, if there were any. Raises
+        PromptError for one without a mask, and as `segment_batch` does.
+        """
+        for prompt in prompts:
+            if prompt.mask is None:
+                raise PromptError("what is to be adopted needs a mask: the prompt has none")
+        return self._segment_batch(image, prompts, [None] * len(prompts), are_known=True)
+
+    @torch.inference_mode()
+    def embed(self, segmentations: Sequence[Segmentation]) -> np.ndarray:
+        """What `regions` says of their embeddings, float32 (B, E), without a word about them."""
+        some = [embed(self._looks(some)[0][1]).cpu().numpy() for some in _chunks(segmentations, REGIONS_PER_PASS)]
+        return np.concatenate(some)
 
     def describe(
         self, segmentation: Segmentation, labels: Sequence[str] | None = None, options: WordOptions = PLAIN
@@ -264,11 +281,19 @@ class PAM(nn.Module):
 
     @torch.inference_mode()
     def _segment_batch(
-        self, image: EncodedImage, prompts: Sequence[Prompt], previous: Sequence[Segmentation | None]
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        previous: Sequence[Segmentation | None],
+        are_known: bool = False,
     ) -> list[Segmentation]:
         for prompt in prompts:
             prompt.check(image.height, image.width)
-        proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
+        proposed: list[Sequence[Candidate]]
+        if are_known:
+            proposed = [[Candidate(prompt.mask, 1.0)] for prompt in prompts if prompt.mask is not None]
+        else:
+            proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
         like: dict[tuple[int, bool], list[int]] = defaultdict(list)
         points, labels, masks = [], [], []
         for i, prompt in enumerate(prompts):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend import durable
 from backend.dataset import every
 from backend.dataset.store import is_locked, latest
 from backend.errors import JobError
@@ -59,7 +59,7 @@ def train(work: Work, command: Sequence[str] = COMMAND, consider: Consider | Non
         raise JobError(f"the training failed: {ended.reason}")
     work.report("deciding whether the new model is used", _TRAINED_TO)
     message = (consider or _consider)(work.settings, run)
-    _write(decided, message)
+    durable.replace(decided, message.encode())
     shutil.rmtree(run, ignore_errors=True)
     return message
 
@@ -69,7 +69,7 @@ def _plan(work: Work) -> _Plan:
     if path.is_file():
         return _Plan(**json.loads(path.read_text()))
     plan = _Plan(str(_export(work, every.COMMAND)), _base(work.settings))
-    _write(path, json.dumps(vars(plan)))
+    durable.replace(path, json.dumps(vars(plan)).encode())
     return plan
 
 
@@ -147,12 +147,3 @@ def _consider(settings: Settings, run: Path) -> str:
 
     decision = consider(registry_of(settings), run)
     return f"{decision.version} {'answers now' if decision.promoted else 'is kept aside'}: {decision.reason}"
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_suffix(".draft")
-    with open(draft, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
