@@ -228,7 +228,7 @@ class PAM(nn.Module):
 
         Image tokens, newline, semantic tokens, newline; with a close-up those of two looks (see model/close_up.py).
         """
-        return self._in_sequence(self._looks(segmentations))
+        return self.in_sequence(self._looks(segmentations))
 
     def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
         """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
@@ -327,7 +327,7 @@ class PAM(nn.Module):
         """Words and embeddings of regions, see `Region`."""
         for some in _chunks(segmentations, REGIONS_PER_PASS):
             looks = self._looks(some)
-            prefix = self.read(self._in_sequence(looks))
+            prefix = self.read(self.in_sequence(looks))
             if labels is None:
                 said = self._speaker.describe(prefix, options)
             else:
@@ -336,16 +336,18 @@ class PAM(nn.Module):
             yield from zip(said, F.normalize(semantic.float().mean(dim=1), dim=1).cpu().numpy(), strict=True)
 
     def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, Tensor]]:
-        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
-        the whole."""
         image = torch.cat([found.output.image for found in segmentations])
         tokens = torch.cat([found.output.tokens for found in segmentations])
-        if not self.config.close_up:
+        return self.looks(image, tokens, close_up.look(self, segmentations) if self.config.close_up else None)
+
+    def looks(self, image: Tensor, tokens: Tensor, near: sam2.SamOutput | None) -> list[tuple[Tensor, Tensor]]:
+        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
+        the whole. image, tokens: as in SamOutput, of the whole."""
+        if near is None:
             return [self.perceiver(image, tokens)]
-        near = close_up.look(self, segmentations)
         return [self.perceiver(near.image, near.tokens, FULL), self.perceiver(image, tokens, QUARTER)]
 
-    def _in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
         if len(looks) == 1:
             return self.arrange(*looks[0])
