@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 INTAKE_KILLS, RECONCILE_KILLS, EXPORT_KILLS = 70, 70, 70
+TRAINING_KILLS = 15
 
 assert INTAKE_KILLS + RECONCILE_KILLS + EXPORT_KILLS >= 200, "so many are promised"

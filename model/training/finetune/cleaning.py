@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
-from model.errors import RecordError
-from model.prompt import Box
+from model.errors import PromptError, RecordError
+from model.prompt import Box, Prompt
 from model.training.conversation import tokenise
 from model.training.finetune.records import RegionRecord, Regions
 
@@ -64,6 +65,9 @@ def _clean(
 ) -> list[RegionRecord]:
     kept = []
     for region in _without_contradictions(regions, left_out):
+        if problem := _unseen(region):
+            left_out[problem] += 1
+            continue
         said = []
         for one in region.said:
             try:
@@ -78,6 +82,20 @@ def _clean(
         if said:
             kept.append(replace(region, said=tuple(said)))
     return kept
+
+
+def _unseen(region: RegionRecord) -> str:
+    """Why a region cannot be looked at, "" where it can. Of the picture only the head is read."""
+    try:
+        with Image.open(region.image) as file:
+            width, height = file.size
+    except (OSError, Image.DecompressionBombError, ValueError):
+        return "a region whose picture is gone, or is none"
+    try:
+        Prompt(region.points, region.box).check(height, width)
+    except PromptError:
+        return "a region outside of its picture"
+    return ""
 
 
 def _without_contradictions(regions: Sequence[RegionRecord], left_out: Counter[str]) -> list[RegionRecord]:

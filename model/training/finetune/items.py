@@ -68,7 +68,8 @@ class Item:
     rough:  float32 (1, S/4, S/4), the logits of a mask prompt, or None.
     close, close_rough: the same of its close-up, or None.
     mask:   float32 (1, S/4, S/4), the share of each cell that the true mask covers, or None where it is not known.
-    samples, tasks: conversations in tokens, and the task of each.
+    close_mask: the same of the close-up.
+    samples, tasks: conversations in tokens, and the task of each. category: what it was called, or "".
     """
 
     pixels: Tensor
@@ -78,8 +79,19 @@ class Item:
     close: Tensor | None
     close_rough: Tensor | None
     mask: Tensor | None
+    close_mask: Tensor | None
     samples: tuple[Sample, ...]
     tasks: tuple[str, ...]
+    category: str
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What an Item says."""
+
+    samples: tuple[Sample, ...]
+    tasks: tuple[str, ...]
+    category: str
 
 
 @dataclass(frozen=True)
@@ -142,7 +154,8 @@ def seen(region: RegionRecord, tokenizer: PreTrainedTokenizerBase, sight: Sight,
     mask = read_mask(region, image)
     prompt = _some_prompt(region.points, region.box, rng)
     samples = tuple(_sample(tokenizer, one.turns, sight) for one in region.said)
-    return _item(image, mask, prompt, samples, tuple(one.task for one in region.said), sight, rng)
+    said = _Said(samples, tuple(one.task for one in region.said), region.category.casefold())
+    return _item(image, mask, prompt, said, sight, rng)
 
 
 def rehearsed(
@@ -154,9 +167,10 @@ def rehearsed(
     thing = scene.objects[int(rng.integers(len(scene.objects)))]
     click = prompts.first_click(thing.mask, rng)
     tasks = tuple(f"{TASK_OF_FIELD[field]}_en" for field in FIELDS)
-    said = zip(tasks, FIELDS, strict=True)
-    samples = tuple(_sample(tokenizer, [(QUESTIONS[task], answer(thing.facts, field))], sight) for task, field in said)
-    return _item(scene.image, thing.mask, Prompt((click,)), samples, tasks, sight, rng)
+    asked = zip(tasks, FIELDS, strict=True)
+    samples = tuple(_sample(tokenizer, [(QUESTIONS[task], answer(thing.facts, field))], sight) for task, field in asked)
+    said = _Said(samples, tasks, thing.facts.category)
+    return _item(scene.image, thing.mask, Prompt((click,)), said, sight, rng)
 
 
 def _sample(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], sight: Sight) -> Sample:
@@ -184,7 +198,7 @@ def read_mask(region: RegionRecord, image: np.ndarray) -> np.ndarray | None:
         return None
     try:
         counts = str(region.rle["counts"]).encode()
-        mask = coco_mask.decode({"size": list(region.rle["size"]), "counts": counts}).astype(bool)  # type: ignore[typeddict-item]
+        mask = coco_mask.decode({"size": list(region.rle["size"]), "counts": counts}).astype(bool)
     except (KeyError, ValueError, TypeError) as error:
         raise RecordError(f"the mask of region {region.id} of {region.image} is no RLE: {error}") from error
     if mask.shape != image.shape[:2]:
@@ -207,24 +221,31 @@ def _item(
     image: np.ndarray,
     mask: np.ndarray | None,
     prompt: Prompt,
-    samples: tuple[Sample, ...],
-    tasks: tuple[str, ...],
+    said: _Said,
     sight: Sight,
     rng: np.random.Generator,
 ) -> Item:
     height, width = image.shape[:2]
     points, labels = prompt_tensors(prompt, height, width, sight.side, torch.device("cpu"), torch.float32)
     cells = (sight.side // 4, sight.side // 4)
-    rough = close = close_rough = None
+    rough = close = close_rough = close_mask = None
     if sight.proposals or sight.close_up:
         guess = _rough(image, mask, prompt, rng) if mask is not None else _proposed(image, prompt)
         rough = mask_logits(guess, cells) if sight.proposals else None
         if sight.close_up:
             close, close_rough = close_up.cut(image, guess, sight.close_up)
-    truth = None
-    if mask is not None:
-        truth = torch.from_numpy(cv2.resize(mask.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA))[None]
-    return Item(preprocess(image, sight.side), points, labels, rough, close, close_rough, truth, samples, tasks)
+            if mask is not None:
+                x0, y0, x1, y1 = close_up.window(guess)
+                close_mask = _coverage(mask[y0:y1, x0:x1], sight.close_up // 4)
+    truth = None if mask is None else _coverage(mask, sight.side // 4)
+    return Item(
+        preprocess(image, sight.side), points, labels, rough, close, close_rough, truth, close_mask,
+        said.samples, said.tasks, said.category,
+    )  # fmt: skip
+
+
+def _coverage(mask: np.ndarray, cells: int) -> Tensor:
+    return torch.from_numpy(cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA))[None]
 
 
 def _rough(image: np.ndarray, mask: np.ndarray, prompt: Prompt, rng: np.random.Generator) -> np.ndarray:

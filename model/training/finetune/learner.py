@@ -20,25 +20,48 @@ from model.training.segmentation import mask_loss
 
 
 class Learner(nn.Module):
-    """A PAM as it learns. SAM 2 stays as it is and is no part of the state, as in the official trainer, unless
-    `sam_learns`."""
+    """A PAM as its words learn.
 
-    def __init__(self, pam: PAM, sam_learns: bool = False):
+    Of large models SAM 2 stays as it is and is no part of the state, as in the official trainer. A small one's features
+    were made for what it was shown, so SAM 2 learns through its close-up, and a classifier of the categories, thrown
+    away afterwards, says what is worth seeing (see segmentation.FactHeads).
+    """
+
+    def __init__(self, pam: PAM, categories: Sequence[str] = ()):
+        """categories: that the classifier tells apart; without any, SAM 2 stays as it is."""
         super().__init__()
         self._pam = (pam,)
-        self._sam_learns = sam_learns
-        if sam_learns:
+        self._numbers = {name: i for i, name in enumerate(categories)}
+        if categories:
             self.sam = pam.sam
+            self.classifier = nn.Linear(pam.perceiver.sem_tokens.weight.numel(), len(categories))
         self.perceiver, self.language = pam.perceiver, pam.language
         self.image_projector, self.semantic_projector = pam.image_projector, pam.semantic_projector
         self.newlines = nn.ParameterList([pam.image_newline, pam.semantic_newline, pam.frame_newline])
 
     def forward(self, items: Sequence[Item], weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Summed cross entropy of all that the items' conversations have to teach, times the weight of each task.
+        """Summed cross entropy of all that the items have to teach, times the weight of each kind of it.
 
-        weights: task to what a token of it counts. Returns the loss, and unweighted sums by task.
+        weights: kind, see KINDS, to what a token or a region of it counts. Returns the loss, and sums by kind.
         """
-        visual = self._visual(items)
+        pam = self._pam[0]
+        with torch.no_grad():
+            whole = decoded(pam, items)
+        near = self._near(items) if pam.config.close_up else None
+        looks = pam.looks(whole.image, whole.tokens, near)
+        sums = self._sentences(pam.in_sequence(looks), items)
+        if self._numbers and near is not None:
+            sums |= {CLASS: self._classes(looks[0][1], items), MASK: _kept(near, items)}
+        loss = torch.stack([weights[kind] * value for kind, value in sums.items() if kind in weights]).sum()
+        return loss, {kind: value.detach() for kind, value in sums.items() if kind in weights}
+
+    def _near(self, items: Sequence[Item]) -> sam2.SamOutput:
+        pam = self._pam[0]
+        pixels, masks = _stacked(pam, [i.close for i in items]), _stacked(pam, [i.close_rough for i in items])
+        with torch.set_grad_enabled(bool(self._numbers) and torch.is_grad_enabled()):
+            return close_up.decode(pam.sam, pixels, masks)
+
+    def _sentences(self, visual: Tensor, items: Sequence[Item]) -> dict[str, Tensor]:
         rows = [(i, sample, task) for i, item in enumerate(items) for sample, task in _pairs(item)]
         batch = collate(
             self.language.get_input_embeddings(), [sample for _, sample, _ in rows], [visual[i] for i, _, _ in rows]
@@ -48,19 +71,24 @@ class Learner(nn.Module):
         sums: dict[str, Tensor] = defaultdict(lambda: each.new_zeros(()))
         for (_, _, task), part in zip(rows, each.split((batch.labels[:, 1:] != IGNORED).sum(1).tolist()), strict=True):
             sums[task] = sums[task] + part.sum()
-        loss = torch.stack([weights[task] * value for task, value in sums.items()]).sum()
-        return loss, {task: value.detach() for task, value in sums.items()}
+        return dict(sums)
 
-    def _visual(self, items: Sequence[Item]) -> Tensor:
-        """What stands for the placeholder of each item, float (B, V, hidden), as PAM.visual_tokens has it."""
-        pam = self._pam[0]
-        with torch.set_grad_enabled(self._sam_learns and torch.is_grad_enabled()):
-            whole = decoded(pam, items)
-            near = None
-            if pam.config.close_up:
-                pixels, masks = _stacked(pam, [i.close for i in items]), _stacked(pam, [i.close_rough for i in items])
-                near = close_up.decode(pam.sam, pixels, masks)
-        return pam.in_sequence(pam.looks(whole.image, whole.tokens, near))
+    def _classes(self, semantic: Tensor, items: Sequence[Item]) -> Tensor:
+        wanted = torch.tensor([self._numbers.get(item.category, IGNORED) for item in items], device=semantic.device)
+        logits = self.classifier(semantic.flatten(1)).float()
+        return F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
+
+
+def _kept(near: sam2.SamOutput, items: Sequence[Item]) -> Tensor:
+    """The mask loss of close-ups, summed over items: what SAM 2 must not forget while it learns."""
+    known = [i for i, item in enumerate(items) if item.close_mask is not None]
+    if not known:
+        return near.logits.sum() * 0
+    truth = torch.stack([mask for item in items if (mask := item.close_mask) is not None]).to(near.logits)
+    some = sam2.SamOutput(near.logits[known], near.iou[known], near.object_score[known], near.tokens, near.image)
+    loss, _ = mask_loss(some, truth, balance=0.0)
+    presence = F.binary_cross_entropy_with_logits(some.object_score, torch.ones_like(some.object_score))
+    return KEPT * len(known) * (loss + 0.05 * presence)
 
 
 class MaskLearner(nn.Module):
@@ -81,31 +109,37 @@ class MaskLearner(nn.Module):
         return loss + 0.05 * presence, iou.detach()
 
 
-TASKS = (*QUESTIONS, OWN)
-"""What conversations are about, by the official names."""
+CLASS, MASK = "class", "mask"
+KINDS = (*QUESTIONS, OWN, CLASS, MASK)
+"""What there is to learn: the tasks of conversations, by their official names, classes, and masks."""
+
+KEPT = 0.1
+"""Weight of the masks that SAM 2 must not forget, beside that of the other kinds."""
 
 
-def count_tokens(items: Sequence[Item]) -> dict[str, float]:
-    """Task to the tokens that the items have to teach of it."""
+def count_words(items: Sequence[Item]) -> dict[str, float]:
+    """Task to the tokens that the items have to teach of it, CLASS and MASK to the regions that have one."""
     found: dict[str, float] = defaultdict(float)
     for item in items:
         for sample, task in _pairs(item):
             found[task] += sum(label != IGNORED for label in sample.labels[1:])
+        found[CLASS] += bool(item.category)
+        found[MASK] += item.close_mask is not None
     return dict(found)
 
 
 def count_masks(items: Sequence[Item]) -> dict[str, float]:
     """The items whose mask is known."""
-    return {"mask": float(sum(item.mask is not None for item in items))}
+    return {MASK: float(sum(item.mask is not None for item in items))}
 
 
 def word_figures(
     model: nn.Module, items: Sequence[Item], weights: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, tuple[Tensor, float]]]:
-    """The loss of a Learner, and the cross entropies of each task with the tokens that they are of."""
+    """The loss of a Learner, and the cross entropy of each kind with the number of tokens or regions that it is of."""
     loss, sums = model(items, weights)
-    tokens = count_tokens(items)
-    return loss, {task: (value, tokens[task]) for task, value in sums.items()}
+    numbers = count_words(items)
+    return loss, {kind: (value, numbers[kind]) for kind, value in sums.items()}
 
 
 def mask_figures(
@@ -114,7 +148,7 @@ def mask_figures(
     """The same of a MaskLearner: its loss is a mean, and counts as often as it has items."""
     known = [item for item in items if item.mask is not None]
     loss, iou = model(known)
-    return weights["mask"] * len(known) * loss, {"iou": (iou * len(known), float(len(known)))}
+    return weights[MASK] * len(known) * loss, {"iou": (iou * len(known), float(len(known)))}
 
 
 def decoded(pam: PAM, items: Sequence[Item]) -> sam2.SamOutput:
@@ -153,4 +187,4 @@ def _pairs(item: Item) -> Iterator[tuple[Sample, str]]:
 
 def _stacked(pam: PAM, tensors: Sequence[Tensor | None]) -> Tensor:
     """In the dtype of SAM 2's weights, which need not be that of what learns."""
-    return torch.stack([t for t in tensors if t is not None]).to(pam.device, pam.sam.no_mem_embed.dtype)
+    return torch.stack([t for t in tensors if t is not None]).to(pam.device, next(pam.sam.parameters()).dtype)

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from model.training.finetune.judging import METRICS, Judged, pairs, per_class
+from model.training.finetune.judging import METRICS, Verdict, pairs, per_class
 
 
 def as_json(
     base: str,
     version: str,
     data: dict[str, Any],
-    before: Sequence[Judged],
-    after: Sequence[Judged],
+    before: Verdict,
+    after: Verdict,
     notes: Sequence[str],
     left_out: Counter[str],
 ) -> dict[str, Any]:
     """The report as plain JSON types; the lists of a field are of the same regions, in the same order."""
     fields = {}
     for field, metric in METRICS.items():
-        values = pairs(before, after, field)
+        values = pairs(before.regions, after.regions, field)
         fields[field] = {
             "metric": metric,
             "before": [round(old, 4) for old, _ in values],
@@ -33,8 +33,9 @@ def as_json(
         "base": base,
         "version": version,
         "data": data,
-        "validation": {"regions": len(before), "fields": fields},
-        "per_class": per_class(before, after),
+        "validation": {"regions": len(before.regions), "fields": fields},
+        "per_class": per_class(before.regions, after.regions),
+        "old_words": {"scenes": before.scenes, "before": before.old, "after": after.old},
         "left_out": dict(left_out.most_common()),
         "notes": list(notes),
     }
@@ -56,12 +57,14 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines = [
         f"# {report['version']}",
         "",
-        f"Made of {report['base']} by {data['train']} regions of `{data['path']}`, judged on {data['validation']} others.",
+        f"{report['base']} learned from {data['train']} regions of `{data['path']}`, and was judged on "
+        f"{data['validation']} others.",
         "",
         *(f"- {note}" for note in report["notes"]),
         *([""] if report["notes"] else []),
         *_rows(("field", "metric", "regions", "before", "after"), table(report)),
         "",
+        *_old(report["old_words"]),
         "By class:",
         "",
         *_rows(
@@ -76,6 +79,14 @@ def as_markdown(report: dict[str, Any]) -> str:
         counted = [(reason, str(count)) for reason, count in report["left_out"].items()]
         lines += ["", "Left out:", "", *_rows(("reason", "times"), counted)]
     return "\n".join([*lines, "", "![curves](curves.png)", ""])
+
+
+def _old(found: dict[str, Any]) -> list[str]:
+    if not found["scenes"]:
+        return []
+    rows = [(name, f"{value:.3f}", f"{found['after'][name]:.3f}") for name, value in found["before"].items()]
+    head = f"What it could before, on {found['scenes']} drawn scenes:"
+    return [head, "", *_rows(("share right", "before", "after"), rows), ""]
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

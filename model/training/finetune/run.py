@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,16 +21,23 @@ from model.pam import PAM
 from model.training.finetune import learner, parts, report
 from model.training.finetune.cleaning import Splits, prepare
 from model.training.finetune.items import Items, Plan, Sight
-from model.training.finetune.judging import Judged, judge
+from model.training.finetune.judging import Verdict, recalibrated, verdict
 from model.training.finetune.loop import Pace, Stage, train
 from model.training.finetune.pictures import draw_curves
 from model.training.finetune.records import read_split
-from model.training.finetune.state import Progress, claim, load_state, replace_file, write_json
+from model.training.finetune.state import ARGUMENTS, Progress, claim, load_state, replace_file, write_json
 
 CHECKPOINT, REPORT, MARKDOWN, CURVES, BEFORE = "checkpoint", "report.json", "report.md", "curves.png", "before.json"
 
+OLD_SCENES = 60
+"""Drawn scenes on which is seen whether old words were forgotten, and that scores are fitted on."""
+
 LEAST_STEPS, LAPS = 300, 3
 """Steps that are worth it however little there is to learn from, and how often all of much is read."""
+
+
+NOT_DECIDING = ("out", "pace", "device", "sharded", "data", "base")
+"""Options that decide nothing of the result, or that are kept in another form."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ class Options:
     data: see records.read_split. base: see model.load. masks: whether what finds masks learns as well.
     batch: regions a step. rehearse: share of them that are drawn scenes of old things, for nano.
     rank: of adapters, 0 for the whole language model. judged: regions of the final table, at most.
-    device: "cpu" or "auto".
+    device: "cpu" or "auto". sharded: whether processes share the weights (FSDP). precision: what matrices are
+    multiplied in, "float32", "bfloat16" or "auto".
     """
 
     data: Path
@@ -56,6 +65,7 @@ class Options:
     judged: int = 200
     device: str = "auto"
     sharded: bool = False
+    precision: str = "auto"
     pace: Pace = Pace()
 
 
@@ -80,7 +90,7 @@ class _Run:
     def __init__(self, options: Options, show: Callable[[str, int, int], None], say: Callable[[str], None]):
         self.accelerator = _accelerator(options)
         self.main = self.accelerator.is_main_process
-        self.data = options.data.resolve()  # `latest` may lead elsewhere by the time the run ends
+        self.data = _begun_with(options) or options.data.resolve()
         self.options, self.say = options, say if self.main else (lambda text: None)
         train_regions, validation = read_split(self.data, "train"), read_split(self.data, "validation")
         pam = self._base()
@@ -99,9 +109,10 @@ class _Run:
         self.mask_plan = replace(self.plan, steps=options.mask_steps if options.masks else 0, rehearsed=0)
         if options.batch < self.accelerator.num_processes:
             raise RecordError(f"--batch {options.batch} must be at least one region for each process")
+        self.categories = parts.categories(pam, self.splits.train)
         self._first = pam
         self.notes = notes(self.splits, options.judged)
-        total = self.mask_plan.steps + steps + 2 * len(self.splits.validation)
+        total = self.mask_plan.steps + steps + 2 * self._to_judge
         if self.main:
             claim(options.out, self._arguments())
         self.accelerator.wait_for_everyone()
@@ -124,10 +135,7 @@ class _Run:
             return {}
         replace_file(self.options.out / CURVES, partial(draw_curves, history))
         before = self._judged_before()
-        pam = self._finished()
-        save(pam, self.options.out / CHECKPOINT, self._about())
-        pam = load(self.options.out / CHECKPOINT, device=self._device())
-        after = self._judge(pam, "judging the new model", self.mask_plan.steps + self.plan.steps + len(before))
+        pam, after = self._judged_after(self._finished())
         return self._report(pam, before, after)
 
     def _train_masks(self, pam: PAM) -> list[dict[str, float]]:
@@ -135,15 +143,18 @@ class _Run:
         if not regions:
             raise RecordError(f"{self.data} has no masks to learn from: export it with coco among its formats")
         plan = replace(self.mask_plan, regions=len(regions))
-        stage = Stage("masks", parts.masks(pam), parts.RATE_MASKS, learner.count_masks, learner.mask_figures, ("mask",))
+        stage = Stage(
+            "masks", parts.masks(pam), parts.RATE_MASKS, learner.count_masks, learner.mask_figures, (learner.MASK,)
+        )
         history = self._train(stage, plan, regions, 0)
-        _give(pam.sam.sam_mask_decoder, self.options.out / "masks.pt", "decoder.")
+        _give(pam.sam.get_submodule("sam_mask_decoder"), self.options.out / "masks.pt", "decoder.")
         return history
 
     def _train_words(self, pam: PAM) -> list[dict[str, float]]:
-        model, _ = parts.words(pam, self.rank)
+        model, _ = parts.words(pam, self.rank, self.categories)
+        kinds = learner.KINDS if self.categories else (*learner.QUESTIONS, learner.OWN)
         rate = self.options.rate or (parts.RATE_ADAPTERS if self.rank else parts.RATE_WHOLE)
-        stage = Stage("words", model, rate, learner.count_tokens, learner.word_figures, learner.TASKS)
+        stage = Stage("words", model, rate, learner.count_words, learner.word_figures, kinds)
         return self._train(stage, self.plan, self.splits.train, self.mask_plan.steps)
 
     def _train(self, stage: Stage, plan: Plan, regions: list, before: int) -> list[dict[str, float]]:
@@ -154,31 +165,44 @@ class _Run:
             lambda done: self.progress(stage.name, before + done),
         )  # fmt: skip
 
-    def _judged_before(self) -> list[Judged]:
+    def _judged_before(self) -> Verdict:
         path, start = self.options.out / BEFORE, self.mask_plan.steps + self.plan.steps
         if path.exists():
-            return [Judged(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
-        judged = self._judge(self._base(), "judging the old model", start)
-        write_json(path, [one.to_dict() for one in judged])
-        return judged
+            return Verdict.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        found = self._verdict(self._base(), "judging the old model", start)
+        write_json(path, found.to_dict())
+        return found
 
-    def _judge(self, pam: PAM, stage: str, start: int) -> list[Judged]:
-        done = 0
+    def _judged_after(self, pam: PAM) -> tuple[PAM, Verdict]:
+        """The model as it was saved, with scores that fit what it says now, and what became of it."""
+        out, calibration = self.options.out / CHECKPOINT, pam.config.calibration
+        pam.config = replace(pam.config, calibration={})
+        save(pam, out, self._about())
+        raw = load(out, device=self._device())
+        start = self.mask_plan.steps + self.plan.steps + self._to_judge
+        found = self._verdict(raw, "judging the new model", start)
+        raw.config = replace(raw.config, calibration=recalibrated(calibration, found))
+        save(raw, out, self._about())
+        return raw, found
 
-        def one_more() -> None:
-            nonlocal done
-            done += 1
-            self.progress(stage, start + done)
+    @property
+    def _to_judge(self) -> int:
+        return len(self.splits.validation) + (OLD_SCENES if self.plan.rehearsed else 0)
 
-        return judge(pam, self.splits.validation, one_more)
+    def _verdict(self, pam: PAM, stage: str, start: int) -> Verdict:
+        done = itertools.count(start + 1)
+        return verdict(
+            pam, self.splits.validation, OLD_SCENES if self.plan.rehearsed else 0,
+            lambda: self.progress(stage, next(done)),
+        )  # fmt: skip
 
     def _finished(self) -> PAM:
         """The base with what was learned."""
         pam = self._base()
         if self.mask_plan.steps:
             parts.masks(pam)
-            _give(pam.sam.sam_mask_decoder, self.options.out / "masks.pt", "decoder.")
-        model, adapters = parts.words(pam, self.rank)
+            _give(pam.sam.get_submodule("sam_mask_decoder"), self.options.out / "masks.pt", "decoder.")
+        model, adapters = parts.words(pam, self.rank, self.categories)
         _give(model, self.options.out / "words.pt")
         parts.merge(pam, adapters)
         spoken = {one.task.rpartition("_")[2] for region in self.splits.train for one in region.said}
@@ -186,8 +210,8 @@ class _Run:
             pam.config = replace(pam.config, languages=(*pam.config.languages, "zh"))
         return pam
 
-    def _report(self, pam: PAM, before: list[Judged], after: list[Judged]) -> dict[str, Any]:
-        data = {"path": str(self.data), "train": len(self.splits.train), "validation": len(before)}
+    def _report(self, pam: PAM, before: Verdict, after: Verdict) -> dict[str, Any]:
+        data = {"path": str(self.data), "train": len(self.splits.train), "validation": len(before.regions)}
         found = report.as_json(self.base_version, pam.version, data, before, after, self.notes, self.splits.left_out)
         text = report.as_markdown(found)
         replace_file(self.options.out / MARKDOWN, lambda file: file.write(text.encode()))
@@ -202,11 +226,7 @@ class _Run:
 
     def _arguments(self) -> dict[str, Any]:
         """What decides the result of a run, and how it is divided among processes does not."""
-        fixed = {
-            k: v
-            for k, v in asdict(self.options).items()
-            if k not in ("out", "pace", "device", "sharded", "data", "base")
-        }
+        fixed = {key: value for key, value in asdict(self.options).items() if key not in NOT_DECIDING}
         regions = hashlib.sha256(repr([_facts(r) for r in self.splits.train + self.splits.validation]).encode())
         return fixed | {
             "data": str(self.data),
@@ -239,6 +259,17 @@ def notes(splits: Splits, at_most: int) -> list[str]:
     return found
 
 
+def _begun_with(options: Options) -> Path | None:
+    """The version that an unfinished run began with, where its data is a link that may lead elsewhere by now."""
+    path = options.out / ARGUMENTS
+    if not path.is_file() or options.data.absolute() == options.data.resolve():
+        return None
+    try:
+        return Path(json.loads(path.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{path} cannot be read ({error!r}): choose another --out") from error
+
+
 def _facts(region: Any) -> tuple:
     return region.image.name, region.id, region.points, region.box, region.rle and dict(region.rle), region.said
 
@@ -255,7 +286,9 @@ def _give(module: torch.nn.Module, path: Path, prefix: str = "") -> None:
 def _accelerator(options: Options) -> Accelerator:
     set_seed(options.seed)
     cpu = options.device == "cpu" or not torch.cuda.is_available()
-    half = not cpu and torch.cuda.is_bf16_supported()
+    half = options.precision == "bfloat16"
+    if options.precision == "auto":
+        half = cpu or torch.cuda.is_bf16_supported()  # on a CPU, nano was trained so, too
     plugin = None
     if options.sharded:
         from accelerate import FullyShardedDataParallelPlugin

@@ -92,5 +92,6 @@ class Progress:
         self._show(stage, step, self._steps)
         if now - self._told >= TELL_EVERY or step >= self._steps:
             done, self._told = step - self._first, now
-            left = None if done == 0 else round((now - self._began) / done * (self._steps - step), 1)
+            rest = (self._steps - step) * (now - self._began)
+            left = 0.0 if step >= self._steps else round(rest / done, 1) if done else None
             write_json(self._path, {"step": step, "steps": self._steps, "stage": stage, "seconds_left": left})
