@@ -37,6 +37,7 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a process.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures, besides.")] = 0,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    precision: Annotated[str, typer.Option(help="What is computed in: auto, float32 or bfloat16.")] = "auto",
     sharded: Annotated[bool, typer.Option("--sharded", help="GPUs share the weights (FSDP).")] = False,
 ) -> None:
     """Train a model on corrected regions: perceiver, projectors and language model.
@@ -44,8 +45,12 @@ def train(
     The folder then holds checkpoint/ (for --model), report.md with a table of before and after, curves.png and
     tensorboard/. Several processes: torchrun --nproc-per-node N -m backend train …
     """
-    if device not in ("auto", "cpu"):
-        raise typer.BadParameter(f"{device!r} is neither auto nor cpu", param_hint="--device")
+    for option, value, known in (
+        ("--device", device, ("auto", "cpu")),
+        ("--precision", precision, ("auto", "float32", "bfloat16")),
+    ):
+        if value not in known:
+            raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}", param_hint=option)
 
     import torch  # only now: what is wrong above, and --help, should not wait for it
     from rich.console import Console
@@ -58,6 +63,7 @@ def train(
     console = Console(stderr=True)
     options = Options(
         data, base, out, steps, masks, mask_steps, batch, rehearse, seed, rate, rank, judged, device, sharded,
+        precision,
         Pace(at_once, save_every, workers=workers),
     )  # fmt: skip
     try:

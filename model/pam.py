@@ -57,6 +57,10 @@ class PAM(nn.Module):
         self.semantic_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.frame_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.language = Qwen2ForCausalLM(text)
+        if config.ranker:
+            from model.proposals.ranker import OwnRanker  # larger models do without it
+
+            self.ranker = OwnRanker()
         self._writer: Writer | None = None
 
     @property
@@ -252,16 +256,18 @@ class PAM(nn.Module):
     def _encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
         pixels = torch.stack([sam2.preprocess(image, self.image_size) for image in images])
         features = sam2.encode(self.sam, pixels.to(self.device, self.image_newline.dtype))
-        working: list[WorkingImage | None] = [None] * len(images)
-        if self.config.proposals:
-            from model import proposals  # larger models do without it, and without what it imports
-
-            working = [proposals.prepare(image) for image in images]
+        working = [self.working(image) if self.config.proposals else None for image in images]
         keep = bool(self.config.close_up)
         return [
             EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i], image if keep else None)
             for i, image in enumerate(images)
         ]
+
+    def working(self, image: np.ndarray) -> WorkingImage:
+        """An image, uint8 (H, W, 3) RGB, made ready for classical proposals, for models that have them."""
+        from model import proposals  # larger models do without it, and without what it imports
+
+        return proposals.prepare(image, self.ranker.judge if self.config.ranker else proposals.judge)
 
     @torch.inference_mode()
     def _segment_batch(

@@ -18,16 +18,17 @@ from accelerate.utils import set_seed
 from model.checkpoints import load, save
 from model.errors import RecordError, TrainingError
 from model.pam import PAM
-from model.training.finetune import learner, parts, report
+from model.training.finetune import learner, parts, rankers, report
 from model.training.finetune.cleaning import Splits, prepare
 from model.training.finetune.items import Items, Plan, Sight
 from model.training.finetune.judging import Verdict, recalibrated, verdict
 from model.training.finetune.loop import Pace, Stage, train
 from model.training.finetune.pictures import draw_curves
 from model.training.finetune.records import read_split
-from model.training.finetune.state import ARGUMENTS, Progress, claim, load_state, replace_file, write_json
+from model.training.finetune.state import ARGUMENTS, Progress, claim, load_state, replace_file, save_state, write_json
 
 CHECKPOINT, REPORT, MARKDOWN, CURVES, BEFORE = "checkpoint", "report.json", "report.md", "curves.png", "before.json"
+RANKER = "ranker.pt"
 
 OLD_SCENES = 60
 """Drawn scenes on which is seen whether old words were forgotten, and that scores are fitted on."""
@@ -106,13 +107,13 @@ class _Run:
         fresh = options.batch - rehearsed
         steps = options.steps or max(LEAST_STEPS, -(-LAPS * len(self.splits.train) // fresh))
         self.plan = Plan(options.seed, steps, len(self.splits.train), options.batch, rehearsed)
-        self.mask_plan = replace(self.plan, steps=options.mask_steps if options.masks else 0, rehearsed=0)
+        self.mask_steps = self._steps_for_masks(pam)
         if options.batch < self.accelerator.num_processes:
             raise RecordError(f"--batch {options.batch} must be at least one region for each process")
         self.categories = parts.categories(pam, self.splits.train)
         self._first = pam
         self.notes = notes(self.splits, options.judged)
-        total = self.mask_plan.steps + steps + 2 * self._to_judge
+        total = self.mask_steps + steps + 2 * self._to_judge
         if self.main:
             claim(options.out, self._arguments())
         self.accelerator.wait_for_everyone()
@@ -126,8 +127,8 @@ class _Run:
             self.say(note)
         pam, self._first = self._first, None  # type: ignore[assignment]
         history = {}
-        if self.mask_plan.steps:
-            history["masks"] = self._train_masks(pam)
+        if self.options.masks and (rows := self._train_masks(pam)):
+            history["masks"] = rows
         history["words"] = self._train_words(pam)
         del pam
         self.accelerator.free_memory()
@@ -139,23 +140,35 @@ class _Run:
         return self._report(pam, before, after)
 
     def _train_masks(self, pam: PAM) -> list[dict[str, float]]:
+        """SAM 2's decoder learns, or for nano, whose masks it does not find, the ranker of proposals."""
         regions = [region for region in self.splits.train if region.rle is not None]
-        if not regions:
-            raise RecordError(f"{self.data} has no masks to learn from: export it with coco among its formats")
-        plan = replace(self.mask_plan, regions=len(regions))
-        stage = Stage(
-            "masks", parts.masks(pam), parts.RATE_MASKS, learner.count_masks, learner.mask_figures, (learner.MASK,)
-        )
+        if pam.config.proposals:
+            if self.main and load_state(self.options.out / RANKER) is None:
+                learned = rankers.learn(pam, regions, self.options.seed, lambda done: self.progress("masks", done))
+                save_state(self.options.out / RANKER, {"weights": learned})
+            self.accelerator.wait_for_everyone()
+            return []
+        plan = replace(self.plan, steps=self.mask_steps, regions=len(regions), rehearsed=0)
+        model, kinds = parts.masks(pam), (learner.MASK,)
+        stage = Stage("masks", model, parts.RATE_MASKS, learner.count_masks, learner.mask_figures, kinds)
         history = self._train(stage, plan, regions, 0)
         _give(pam.sam.get_submodule("sam_mask_decoder"), self.options.out / "masks.pt", "decoder.")
         return history
+
+    def _steps_for_masks(self, pam: PAM) -> int:
+        masked = [region for region in self.splits.train if region.rle is not None]
+        if self.options.masks and not masked:
+            raise RecordError(f"{self.data} has no masks to learn from: export it with coco among its formats")
+        if not self.options.masks:
+            return 0
+        return len(rankers.some(masked, self.options.seed)) if pam.config.proposals else self.options.mask_steps
 
     def _train_words(self, pam: PAM) -> list[dict[str, float]]:
         model, _ = parts.words(pam, self.rank, self.categories)
         kinds = learner.KINDS if self.categories else (*learner.QUESTIONS, learner.OWN)
         rate = self.options.rate or (parts.RATE_ADAPTERS if self.rank else parts.RATE_WHOLE)
         stage = Stage("words", model, rate, learner.count_words, learner.word_figures, kinds)
-        return self._train(stage, self.plan, self.splits.train, self.mask_plan.steps)
+        return self._train(stage, self.plan, self.splits.train, self.mask_steps)
 
     def _train(self, stage: Stage, plan: Plan, regions: list, before: int) -> list[dict[str, float]]:
         accelerator = self.accelerator
@@ -166,7 +179,7 @@ class _Run:
         )  # fmt: skip
 
     def _judged_before(self) -> Verdict:
-        path, start = self.options.out / BEFORE, self.mask_plan.steps + self.plan.steps
+        path, start = self.options.out / BEFORE, self.mask_steps + self.plan.steps
         if path.exists():
             return Verdict.from_dict(json.loads(path.read_text(encoding="utf-8")))
         found = self._verdict(self._base(), "judging the old model", start)
@@ -179,7 +192,7 @@ class _Run:
         pam.config = replace(pam.config, calibration={})
         save(pam, out, self._about())
         raw = load(out, device=self._device())
-        start = self.mask_plan.steps + self.plan.steps + self._to_judge
+        start = self.mask_steps + self.plan.steps + self._to_judge
         found = self._verdict(raw, "judging the new model", start)
         raw.config = replace(raw.config, calibration=recalibrated(calibration, found))
         save(raw, out, self._about())
@@ -199,7 +212,9 @@ class _Run:
     def _finished(self) -> PAM:
         """The base with what was learned."""
         pam = self._base()
-        if self.mask_plan.steps:
+        if self.options.masks and pam.config.proposals:
+            rankers.give(pam, _saved(self.options.out / RANKER)["weights"])
+        elif self.options.masks:
             parts.masks(pam)
             _give(pam.sam.get_submodule("sam_mask_decoder"), self.options.out / "masks.pt", "decoder.")
         model, adapters = parts.words(pam, self.rank, self.categories)
@@ -275,12 +290,17 @@ def _facts(region: Any) -> tuple:
 
 
 def _give(module: torch.nn.Module, path: Path, prefix: str = "") -> None:
-    """What a finished stage has learned. Raises TrainingError where that is not there."""
+    """What a finished stage has learned."""
+    weights = {name.removeprefix(prefix): value for name, value in _saved(path)["weights"].items()}
+    module.load_state_dict(weights, strict=False)
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """Raises TrainingError where it is not there."""
     saved = load_state(path)
     if saved is None:
         raise TrainingError(f"{path} is gone: start again with the same --out, that stage begins anew")
-    weights = {name.removeprefix(prefix): value for name, value in saved["weights"].items()}
-    module.load_state_dict(weights, strict=False)
+    return saved
 
 
 def _accelerator(options: Options) -> Accelerator:
