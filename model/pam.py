@@ -56,6 +56,10 @@ class PAM(nn.Module):
         self.semantic_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.frame_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.language = Qwen2ForCausalLM(text)
+        if config.ranker:
+            from model.proposals.ranker import OwnRanker  # larger models do without it
+
+            self.ranker = OwnRanker()
         self._writer: Writer | None = None
 
     @property
@@ -244,7 +248,7 @@ class PAM(nn.Module):
 
         Image tokens, newline, semantic tokens, newline; with a close-up those of two looks (see model/close_up.py).
         """
-        return self._in_sequence(self._looks(segmentations))
+        return self.in_sequence(self._looks(segmentations))
 
     def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
         """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
@@ -268,16 +272,18 @@ class PAM(nn.Module):
     def _encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
         pixels = torch.stack([sam2.preprocess(image, self.image_size) for image in images])
         features = sam2.encode(self.sam, pixels.to(self.device, self.image_newline.dtype))
-        working: list[WorkingImage | None] = [None] * len(images)
-        if self.config.proposals:
-            from model import proposals  # larger models do without it, and without what it imports
-
-            working = [proposals.prepare(image) for image in images]
+        working = [self.working(image) if self.config.proposals else None for image in images]
         keep = bool(self.config.close_up)
         return [
             EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i], image if keep else None)
             for i, image in enumerate(images)
         ]
+
+    def working(self, image: np.ndarray) -> WorkingImage:
+        """An image, uint8 (H, W, 3) RGB, made ready for classical proposals, for models that have them."""
+        from model import proposals  # larger models do without it, and without what it imports
+
+        return proposals.prepare(image, self.ranker.judge if self.config.ranker else proposals.judge)
 
     @torch.inference_mode()
     def _segment_batch(
@@ -351,7 +357,7 @@ class PAM(nn.Module):
         """Words and embeddings of regions, see `Region`."""
         for some in _chunks(segmentations, REGIONS_PER_PASS):
             looks = self._looks(some)
-            prefix = self.read(self._in_sequence(looks))
+            prefix = self.read(self.in_sequence(looks))
             if labels is None:
                 said = self._speaker.describe(prefix, options)
             else:
@@ -360,16 +366,18 @@ class PAM(nn.Module):
             yield from zip(said, embed(semantic).cpu().numpy(), strict=True)
 
     def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, Tensor]]:
-        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
-        the whole."""
         image = torch.cat([found.output.image for found in segmentations])
         tokens = torch.cat([found.output.tokens for found in segmentations])
-        if not self.config.close_up:
+        return self.looks(image, tokens, close_up.look(self, segmentations) if self.config.close_up else None)
+
+    def looks(self, image: Tensor, tokens: Tensor, near: sam2.SamOutput | None) -> list[tuple[Tensor, Tensor]]:
+        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
+        the whole. image, tokens: as in SamOutput, of the whole."""
+        if near is None:
             return [self.perceiver(image, tokens)]
-        near = close_up.look(self, segmentations)
         return [self.perceiver(near.image, near.tokens, FULL), self.perceiver(image, tokens, QUARTER)]
 
-    def _in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
         if len(looks) == 1:
             return self.arrange(*looks[0])
