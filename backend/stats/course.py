@@ -89,22 +89,29 @@ class Course:
         )
 
     def _points(self, shown: set[str], size: int) -> Iterator[Point]:
-        """size: decided suggestions that make a point; the last one of a version may have fewer."""
-        begun: dict[str, tuple[int, int, _Span]] = {}
+        """size: decided suggestions that make a point; less than half of it at a version's end joins the last one."""
+        made: dict[str, list[_Part]] = {}
         before = 0
         for (minute, version), span in sorted(self._spans.items()):
             if version not in shown:
                 continue
-            begin, earlier, so_far = begun.setdefault(version, (minute, before, _Span()))
-            so_far.take(span)
+            parts = made.setdefault(version, [])
+            if not parts or parts[-1].span.decided >= size:
+                parts.append(_Part(minute, before, _Span()))
+            parts[-1].span.take(span)
             before += span.decided
-            if so_far.decided >= size:
-                yield _point(version, begin, earlier, so_far)
-                del begun[version]
-        for version, (begin, earlier, so_far) in begun.items():
-            yield _point(version, begin, earlier, so_far)
+        for version, parts in made.items():
+            if len(parts) > 1 and 2 * parts[-1].span.decided < size:
+                rest = parts.pop()
+                parts[-1].span.take(rest.span)
+            for part in parts:
+                kept, offered = part.span.kept, part.span.offered
+                shares = {name: kept[name] / count for name, count in offered.items()}
+                yield Point(version, part.begin, part.before, part.span.decided, shares)
 
 
-def _point(version: str, begin: int, before: int, span: _Span) -> Point:
-    shares = {name: span.kept[name] / offered for name, offered in span.offered.items()}
-    return Point(version, begin, before, span.decided, shares)
+@dataclass
+class _Part:
+    begin: int
+    before: int
+    span: _Span
