@@ -104,10 +104,10 @@ class Engine:
             self.swap(load())
         except Exception as error:
             # Whatever it is, this thread is the only one that knows: `/health` and `/predict` must be able to say so.
-            self._failure = str(error) or type(error).__name__
+            self.note(str(error) or type(error).__name__)
             log.exception("a model could not be loaded; %s answers", self.version if self.ready else "none")
             return False
-        self._failure = problem
+        self.note(problem)
         log.info("model %s is ready after %.1f s", self.version, time.monotonic() - began)
         return True
 
@@ -122,6 +122,10 @@ class Engine:
         self._pam = pam
         metrics.MODEL_READY.set(1)
         metrics.MODEL.info({"version": pam.version})
+
+    def note(self, problem: str | None) -> None:
+        """Keep why another model than the one that should answer does, or that it is as it should be."""
+        self._failure = problem
 
     def is_current(self, image: EncodedImage) -> bool:
         """Whether the model that answers now has encoded an image."""

@@ -59,7 +59,7 @@ def wait_for(url: str, version: str) -> None:
 
 
 def test_clicks_go_on_while_models_are_exchanged(served: tuple[Backend, str], tmp_path: Path):
-    """Promoted and rolled back by another process: `/health` and `/setup` say so, answers are of the one or the other."""
+    """Promoted and rolled back elsewhere: `/health` and `/setup` say so, answers are of the one or the other."""
     backend, url = served
     models = registry_of(backend.settings)
     folder, version = run(tmp_path / "run")
