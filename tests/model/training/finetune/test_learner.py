@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from model.prompt import Prompt
 from model.sam import preprocess, prompt_tensors
 from model.training.conversation import IGNORED, Sample
 from model.training.finetune import learner, parts
-from model.training.finetune.items import Item, Items, Plan, Sight, rehearsed, seen
+from model.training.finetune.items import Item, Items, Plan, Sight, read_image, rehearsed, seen
 from model.training.finetune.judging import Judged, Verdict, recalibrated, similarity
 from model.training.finetune.records import read_split
 from model.training.finetune.run import Options, run
@@ -62,24 +63,19 @@ def item(pam: PAM, image: np.ndarray, prompt: Prompt, sample: Sample) -> Item:
 
 
 def test_training_sees_what_answers_are_made_of(version: Path):
-    """The tokens of a region in training are those of the same prompt and mask when the model is asked."""
+    """The tokens of a region in training are those of the same click when the model is asked."""
     pam = model.load("nano", threads=1)
-    region = read_split(version, "train").regions[0]
-    one = seen(region, pam.tokenizer, Sight.of(pam.config, pam.image_size), np.random.default_rng(0))
+    region = replace(read_split(version, "train").regions[0], rle=None, box=None)
+    (click,) = (point for point in region.points[:1])
+    one = seen(
+        replace(region, points=(click,)), pam.tokenizer, Sight.of(pam.config, pam.image_size), np.random.default_rng(0)
+    )
+    asked = pam.visual_tokens([pam.segment(pam.encode(read_image(region)), Prompt((click,)))])
     trained, _ = parts.words(pam, 0, ("coin",))
     with torch.no_grad():
         whole = learner.decoded(pam, [one])
-        near = trained._near([one])
-        visual = pam.in_sequence(pam.looks(whole.image, whole.tokens, near))
-    assert (
-        visual.shape == pam.visual_tokens([pam.segment(pam.encode(np.zeros((64, 64, 3), np.uint8) + 9), click())]).shape
-    )
-
-
-def click() -> Prompt:
-    from model.prompt import Point
-
-    return Prompt((Point(30, 30),))
+        visual = pam.in_sequence(pam.looks(whole.image, whole.tokens, trained._near([one])))
+    torch.testing.assert_close(visual, asked, atol=1e-4, rtol=1e-3)
 
 
 def test_each_part_learns_and_video_s_does_not(version: Path):
