@@ -99,9 +99,9 @@ class _Run:
         self.splits = prepare(train_regions, validation, pam.tokenizer, options.judged)
         self.tokenizer = pam.tokenizer
         self.rank = options.rank if options.rank is not None else (0 if parts.is_small(pam) else parts.RANK)
-        drawn = 1 / 3 if pam.config.proposals else 0.0
+        drawn = 1 / 3 if pam.config.close_up else 0.0
         share = drawn if options.rehearse is None else options.rehearse
-        if share and not pam.config.proposals:
+        if share and not pam.config.close_up:
             raise RecordError(f"only nano learned from drawn scenes: leave --rehearse out for {pam.config.name}")
         rehearsed = min(options.batch - 1, round(share * options.batch))
         fresh = options.batch - rehearsed

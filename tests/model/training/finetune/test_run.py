@@ -198,3 +198,20 @@ def test_a_link_is_followed_once(options: Make, version: Path, tmp_path: Path):
     with pytest.raises(Stopped):
         run(chosen, exported_meanwhile)
     assert run(chosen)["data"]["path"] == str(version.resolve())
+
+
+def test_nano_s_masks_learn_by_their_ranker(options: Make):
+    """`--masks` gives the checkpoint a ranker of its own; SAM 2's decoder is not what finds nano's masks."""
+    chosen = options(masks=True, steps=1)
+    run(chosen)
+    pam = model.load(chosen.out / "checkpoint")
+    assert pam.config.ranker and (chosen.out / "ranker.pt").exists() and not (chosen.out / "masks.pt").exists()
+
+
+def test_masks_need_masks(options: Make, version: Path, tmp_path: Path):
+    """Without them `--masks` is refused before anything is trained."""
+    copy = tmp_path / "copy"
+    shutil.copytree(version, copy, ignore=shutil.ignore_patterns("coco"))
+    with pytest.raises(RecordError, match="no masks to learn from"):
+        run(options(data=copy, masks=True))
+    assert run(options(data=copy, steps=1))["validation"]["fields"]["mask"]["before"] == []
