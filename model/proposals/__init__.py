@@ -48,8 +48,7 @@ class Proposals(Sequence[Candidate]):
         number = range(len(self))[index]
         made = self._made[number]
         if made is None:
-            large = enlarge(self._working, self._settled.view, self._settled.masks[number])
-            mask = oblige(self._working.image, large, self._prompt)
+            mask = self._settled.large(self._working, number, self._prompt)
             made = self._made[number] = Candidate(mask, self._settled.scores[number])
         return made
 
