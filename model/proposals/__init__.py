@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from typing import overload
 
 from model.prompt import Prompt
-from model.proposals.enlarge import enlarge
-from model.proposals.oblige import oblige
 from model.proposals.ranker import judge
 from model.proposals.steps import Settled, settle
 from model.proposals.working import OFFERED, WorkingImage, prepare

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from backend.cli import app
@@ -31,6 +32,13 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path: Path):
     ):
         code, told = train("--data", data, "--out", tmp_path / "run")
         assert code == 2 and says in told and "Traceback" not in told
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 1, reason="refused only where there are no GPUs to share")
+def test_sharing_needs_gpus(tmp_path: Path):
+    """It is refused, not done without."""
+    code, told = train("--data", tmp_path, "--out", tmp_path / "run", "--sharded")
+    assert code == 2 and "several GPUs" in told
 
 
 @pytest.mark.parametrize(

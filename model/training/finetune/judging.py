@@ -83,7 +83,7 @@ def judge(pam: PAM, regions: Sequence[RegionRecord], on_region: Callable[[], Non
         caption = region.answer("brief_cap") or region.answer("detail_cap")
         found.append(
             Judged(
-                category,
+                category.casefold(),
                 overlap,
                 float(said.words.category.casefold() == category.casefold()) if category else None,
                 similarity(said.words.explanation, definition) if definition else None,

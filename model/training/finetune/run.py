@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from model.checkpoints import load, save
@@ -311,10 +312,14 @@ def _accelerator(options: Options) -> Accelerator:
         half = cpu or torch.cuda.is_bf16_supported()  # on a CPU, nano was trained so, too
     plugin = None
     if options.sharded:
+        if cpu or torch.cuda.device_count() < 2:
+            raise TrainingError("--sharded needs several GPUs, and torchrun to start a process for each: leave it out")
         from accelerate import FullyShardedDataParallelPlugin
 
         plugin = FullyShardedDataParallelPlugin(
             fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
             transformer_cls_names_to_wrap=["Qwen2DecoderLayer"],
         )  # fmt: skip
+    # It is kept for the whole process, and would refuse a second run in another precision.
+    AcceleratorState._reset_state()
     return Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no", fsdp_plugin=plugin)

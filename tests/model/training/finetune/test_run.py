@@ -26,9 +26,11 @@ from tests.backend.kills import TRAINING_KILLS
 Make = Callable[..., Options]
 
 
-def result(out: Path) -> dict[str, bytes]:
+def result(out: Path) -> dict[str, object]:
     """What must be the same for the same options."""
-    return {name: (out / name).read_bytes() for name in ("checkpoint/model.safetensors", "report.json", "report.md")}
+    files = ("checkpoint/model.safetensors", "report.json", "report.md")
+    history = torch.load(out / "words.pt", weights_only=True)["history"]
+    return {"history": history, **{name: (out / name).read_bytes() for name in files}}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def undisturbed(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def tiny(version: Path, out: Path) -> Options:
-    pace = run_module.Pace(at_once=1, save_every=2, show_every=1)
+    pace = run_module.Pace(at_once=1, save_every=2, show_every=3)
     return Options(
         version, "nano", out, steps=6, batch=1, rehearse=0.0, judged=1, device="cpu", precision="float32", pace=pace
     )
@@ -121,7 +123,7 @@ def test_killed_anywhere_the_result_is_that_of_an_undisturbed_run(version: Path,
 def test_asked_to_end_it_saves_and_says_so(version: Path, undisturbed: Path, tmp_path: Path):
     """SIGTERM between two saved states loses no step, and the exit code names the signal."""
     out = tmp_path / "run"
-    options = replace(tiny(version, out), pace=run_module.Pace(at_once=1, save_every=100, show_every=1))
+    options = replace(tiny(version, out), pace=run_module.Pace(at_once=1, save_every=100, show_every=3))
 
     def end_after_three(stage: str, step: int, steps: int) -> None:
         if step == 3:
