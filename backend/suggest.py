@@ -59,10 +59,8 @@ class Suggester:
 
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
-        self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
-        self._follower = Follower(
-            engine, ledger, self._memories if settings.memory else None, settings.max_image_pixels
-        )
+        self._ledger, self._studios, self.memories = ledger, studios, ProjectMemories(ledger)
+        self._follower = Follower(engine, ledger, self.memories if settings.memory else None, settings.max_image_pixels)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
@@ -158,7 +156,7 @@ class Suggester:
         """What is perceived, with what memory says of it; and which word is whose."""
         if not self._settings.memory or request.project_id is None:
             return perceived.region, {}
-        advice = self._memories.advise(request.project_id, config, perceived.region, labels)
+        advice = self.memories.advise(request.project_id, config, perceived.region, labels)
         if not advice.explain:
             return advice.region, advice.sources
         words = advice.region.words
@@ -171,7 +169,7 @@ class Suggester:
         address = _address(task.data, config)
         self._images.prepare(_key(request, address), lambda: self._fetch(request, task, address))
         if self._settings.memory and request.project_id is not None:
-            self._memories.prepare(request.project_id, config, self._engine.version)
+            self.memories.prepare(request.project_id, config, self._engine.version)
 
     def _picture(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Picture:
         address = _address(task.data, config)

@@ -119,9 +119,5 @@ def _pixels(pam: PAM, frame: np.ndarray) -> Tensor:
 
 def _first(pam: PAM, frame: np.ndarray, features: video.FrameFeatures) -> EncodedImage:
     """The first frame as an image that can be prompted."""
-    working = None
-    if pam.config.proposals:
-        from model import proposals  # larger models do without it, and without what it imports
-
-        working = proposals.prepare(frame)
+    working = pam.working(frame) if pam.config.proposals else None
     return EncodedImage(frame.shape[0], frame.shape[1], video.without_memory(pam.sam, features), working)

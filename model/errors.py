@@ -31,3 +31,7 @@ class TrackError(ModelError):
 
 class RecordError(ModelError):
     """A training record that cannot be learned from."""
+
+
+class TrainingError(ModelError):
+    """A training run that cannot begin, or cannot go on."""
