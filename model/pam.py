@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import close_up, fields, language
+from model import close_up, everything, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
+from model.everything import EVERYTHING, EverythingOptions, Lone
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver
 from model.prompt import Box, Prompt
@@ -107,6 +108,16 @@ class PAM(nn.Module):
         one more token that SAM 2 attends to. Raises PromptError for a prompt that means nothing on this image.
         """
         return self._segment_batch(image, prompts, [None] * len(prompts))
+
+    def segment_everything(self, image: EncodedImage, options: EverythingOptions = EVERYTHING) -> list[Segmentation]:
+        """Find what may be objects of an image, without a click, best first; see model/everything.py."""
+        found = everything.find(self, image, options)
+        return self._decode(
+            image,
+            [Prompt((each.middle(image.height, image.width),)) for each in found],
+            [Lone(each) for each in found],
+            [self._as_mask_prompt(each.small) for each in found],
+        )
 
     def describe(
         self, segmentation: Segmentation, labels: Sequence[str] | None = None, options: WordOptions = PLAIN
@@ -270,15 +281,29 @@ class PAM(nn.Module):
         for prompt in prompts:
             prompt.check(image.height, image.width)
         proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
+        masks = [self._mask_prompt(*each) for each in zip(prompts, proposed, previous, strict=True)]
+        return self._decode(image, prompts, proposed, masks)
+
+    @torch.inference_mode()
+    def _decode(
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        proposed: Sequence[Sequence[Candidate]],
+        masks: Sequence[Tensor | None],
+    ) -> list[Segmentation]:
+        """What SAM 2's decoder says of prompts' clicks and boxes with `masks` beside them (see `_mask_prompt`).
+
+        proposed: the candidates of each that are shown instead of the decoder's, or none.
+        """
         like: dict[tuple[int, bool], list[int]] = defaultdict(list)
-        points, labels, masks = [], [], []
+        points, labels = [], []
         for i, prompt in enumerate(prompts):
             each, label = sam2.prompt_tensors(
                 prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
             )
             points.append(each)
             labels.append(label)
-            masks.append(self._mask_prompt(prompt, proposed[i], previous[i]))
             like[each.shape[1], masks[i] is None].append(i)
         found: dict[int, Segmentation] = {}
         for (_, unmasked), members in like.items():
@@ -318,8 +343,12 @@ class PAM(nn.Module):
         """What SAM 2 is given as its mask input, float (1, 1, S/4, S/4), or None."""
         rough = proposed[0].mask if proposed else prompt.mask
         if rough is not None:
-            return sam2.mask_prompt(rough, self.sam, self.device).to(self.image_newline.dtype)
+            return self._as_mask_prompt(rough)
         return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
+
+    def _as_mask_prompt(self, mask: np.ndarray) -> Tensor:
+        """A bool mask of the whole image, at any size, as SAM 2's mask input."""
+        return sam2.mask_prompt(mask, self.sam, self.device).to(self.image_newline.dtype)
 
     def _tell(
         self, segmentations: Sequence[Segmentation], labels: Sequence[str] | None, options: WordOptions
