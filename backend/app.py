@@ -32,7 +32,8 @@ def create_app(backend: Backend) -> Flask:
     """The backend as a WSGI application. The model need not be loaded: `/health` and `/setup` answer without it."""
     app = Flask("pam-studio")
     app.config["MAX_CONTENT_LENGTH"] = backend.settings.max_request_bytes
-    engine, ledger, suggester = backend.engine, backend.ledger, backend.suggester
+    engine, ledger = backend.engine, backend.ledger
+    suggester, preannotator = backend.suggester, backend.preannotator
 
     @app.get("/")
     @app.get("/health")
@@ -49,8 +50,11 @@ def create_app(backend: Backend) -> Flask:
 
     @app.post("/predict")
     def predict() -> Response:
-        predictions = suggester.suggest(predict_request.parse(request.get_data()))
-        return jsonify({"results": [prediction.as_json() for prediction in predictions]})
+        asked = predict_request.parse(request.get_data())
+        if preannotator.is_asked(asked):
+            retrieved = preannotator.retrieve(asked)
+            return jsonify({"results": [[prediction.as_json() for prediction in each] for each in retrieved]})
+        return jsonify({"results": [prediction.as_json() for prediction in suggester.suggest(asked)]})
 
     @app.post("/webhook")
     def webhook() -> tuple[Response, int]:

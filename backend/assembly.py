@@ -12,6 +12,7 @@ from backend.encoded_images import EncodedImages
 from backend.engine import Engine
 from backend.existing_ledger import LEDGER
 from backend.ledger import Ledger
+from backend.preannotate import Preannotator
 from backend.settings import Settings
 from backend.suggest import Suggester
 from model import PAM, WordOptions
@@ -26,6 +27,7 @@ class Backend:
     ledger: Ledger
     engine: Engine
     suggester: Suggester
+    preannotator: Preannotator
 
 
 def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backend:
@@ -46,7 +48,7 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     )
     suggester = Suggester(settings, engine, images, ledger, Connections(settings, ledger))
     engine.start()
-    return Backend(settings, ledger, engine, suggester)
+    return Backend(settings, ledger, engine, suggester, Preannotator(settings, engine, ledger, suggester))
 
 
 def word_options(settings: Settings) -> WordOptions:

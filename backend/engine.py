@@ -15,6 +15,7 @@ from backend import metrics
 from backend.errors import BackendError, RequestError
 from model import PAM, EncodedImage, Prompt, PromptError, Region, Segmentation, WordOptions, Words
 from model.errors import LabelError
+from model.everything import EverythingOptions
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,18 @@ class Engine:
 
     def __init__(self, load: Callable[[], PAM], name: str, timeout: float, options: WordOptions):
         self._load, self._name, self._timeout, self._options = load, name, timeout, options
-        self._turn = threading.Lock()
+        self._turn, self._tried = threading.Lock(), threading.Event()
         self._pam: PAM | None = None
         self._failure: str | None = None
 
     def start(self) -> None:
         """Begin to load; returns at once."""
         threading.Thread(target=self._run, name="load-model", daemon=True).start()
+
+    def wait(self) -> PAM:
+        """The model, when it is loaded; raises ModelNotReady, with the reason, when it cannot be."""
+        self._tried.wait()
+        return self.check_ready()
 
     @property
     def ready(self) -> bool:
@@ -83,6 +89,18 @@ class Engine:
         with self._using("perceive", timeout) as pam:
             found = pam.segment(image, prompt)
             return Perceived(found, *pam.regions([found], labels, self._options))
+
+    def everything(self, image: EncodedImage, timeout: float, options: EverythingOptions) -> list[Segmentation]:
+        """What may be objects of an image, without a prompt, best first. Raises ModelNotReady."""
+        with self._using("everything", timeout) as pam:
+            return pam.segment_everything(image, options)
+
+    def describe(
+        self, found: Sequence[Segmentation], timeout: float, labels: Sequence[str] | None = None
+    ) -> list[Perceived]:
+        """Words for what was segmented, in one batch; labels, and what it raises, as in `perceive`."""
+        with self._using("describe", timeout) as pam:
+            return list(map(Perceived, found, pam.regions(found, labels, self._options)))
 
     def explain(self, found: Segmentation, category: str, timeout: float) -> Words:
         """What the model says of a region whose category is known. Raises what `perceive` does."""
@@ -122,5 +140,7 @@ class Engine:
             self._failure = str(error) or type(error).__name__
             log.exception("the model %s could not be loaded", self._name)
             return
+        finally:
+            self._tried.set()
         metrics.MODEL_READY.set(1)
         log.info("model %s is ready after %.1f s", self._pam.version, time.monotonic() - began)

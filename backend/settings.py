@@ -51,6 +51,16 @@ class Settings(BaseSettings):
         True,
         description="Whether what annotators called a region is suggested for its like, in the same project, at once.",
     )
+    most_regions: int = Field(24, ge=1, le=1000, description="Most regions of an image that are found without a click.")
+    nested: bool = Field(True, description="Whether objects that lie in other objects are found without a click, too.")
+    points_per_side: int = Field(
+        32, ge=1, le=128, description="Of the grid of points that models other than `nano` are asked with for that."
+    )
+    preannotate_opened: bool = Field(
+        False,
+        description="Whether a task that is opened without predictions gets regions at once. Label Studio asks for one "
+        "task by *Retrieve predictions* in the same words.",
+    )
     label_studio_url: str | None = Field(
         None,
         validation_alias=_as_the_field_knows_it("LABEL_STUDIO_URL"),

@@ -29,6 +29,8 @@ class Suggestion:
     offered_rle:   the mask as the screen showed it, where that is not `mask_rle`: a polygon or a rectangle round it.
     embedding:     of the region, as `to_text` writes it; None where that was not kept.
     sources:       field to whose word it is, "model" or "memory"; the model's where nothing is said.
+    own:           categories to how probable the model alone takes them to be, 0..1, the likeliest few.
+    unasked:       whether nobody pointed: the region was found by itself, and `points` is its middle.
     """
 
     region_id: str
@@ -53,6 +55,8 @@ class Suggestion:
     offered_rle: str | None = None
     embedding: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, float] = field(default_factory=dict)
+    unasked: bool = False
 
     def to_json(self) -> str:
         """All fields, as one line of ASCII."""

@@ -16,7 +16,7 @@ from backend.annotations import words_by_region
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
 from backend.memory.index import MOST, Index, key
-from backend.memory.opinion import Source, weigh
+from backend.memory.opinion import Opinion, Source, weigh
 from backend.suggestion import from_text
 from model.region import Region, Words
 
@@ -65,7 +65,7 @@ class ProjectMemories:
         with self._lock:
             index = self._index(project_id, config, region.model_version, len(region.embedding))
             neighbours = index.neighbours(region.embedding)
-            own = {name: probability * index.trust(name) for name, probability in _own(region.words).items()}
+            own = {name: probability * index.trust(name) for name, probability in own_words(region.words).items()}
             opinion = weigh(neighbours, own, closed=labels is not None)
             settled = index.settled(opinion.category)
         words, sources = region.words, {}
@@ -80,6 +80,28 @@ class ProjectMemories:
             words = replace(words, explanation=text, log_probabilities=scores)
         changed = words.category != region.words.category
         return Advice(replace(region, words=words), sources, explain=changed and settled is None)
+
+    def opinions(
+        self, project_id: int, config: LabelingConfig, suggestions: Sequence[Suggestion], labels: Sequence[str] | None
+    ) -> list[Opinion]:
+        """What annotators and the model think now of regions of one model version that were suggested before.
+
+        labels: of which the category is one, or None. Raises LedgerError.
+        """
+        if not suggestions:
+            return []
+        version = suggestions[0].model_version
+        embeddings = [None if s.embedding is None else from_text(s.embedding) for s in suggestions]
+        width = max((len(each) for each in embeddings if each is not None), default=0)
+        said: list[Opinion] = []
+        with self._lock:
+            index = self._index(project_id, config, version, width)
+            for suggestion, embedding in zip(suggestions, embeddings, strict=True):
+                own = suggestion.own or {suggestion.category: suggestion.word_scores.get("category", 0.0)}
+                neighbours = [] if embedding is None else index.neighbours(embedding)
+                own = {name: probability * index.trust(name) for name, probability in own.items()}
+                said.append(weigh(neighbours, own, closed=labels is not None))
+        return said
 
     def _index(self, project_id: int, config: LabelingConfig, model_version: str, width: int) -> Index:
         """The memories of a project, level with the ledger. width: of the embeddings."""
@@ -141,7 +163,7 @@ def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) ->
     )
 
 
-def _own(words: Words) -> dict[str, float]:
+def own_words(words: Words) -> dict[str, float]:
     """What the model says of the category: of a closed list all labels, else its answer and how sure it is."""
     if words.ranking is not None:
         return dict(zip(words.ranking.labels, words.ranking.probabilities, strict=True))
