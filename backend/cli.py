@@ -9,7 +9,7 @@ import typer
 from backend.dataset.cli import diff, export
 from backend.errors import BackendError
 from backend.options import with_settings
-from backend.preannotate_cli import preannotate
+from backend.preannotate_cli import preannotate, rank
 from backend.predict_cli import predict
 from backend.settings import Settings
 from backend.stats.cli import stats
@@ -41,7 +41,7 @@ def train_nano(context: typer.Context) -> None:
     nano(context.args, prog_name=context.command_path)
 
 
-for command in (predict, preannotate, export, diff, stats):
+for command in (predict, preannotate, rank, export, diff, stats):
     app.command()(command)
 app.add_typer(weights, name="weights")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from backend.settings import Settings
 if TYPE_CHECKING:
     from backend.assembly import Backend
     from backend.preannotate import Progress
+    from backend.rank.project import Ranked
     from backend.studio_tasks import StudioTasks
 
 _OF_A_MODEL = (
@@ -44,23 +45,93 @@ def preannotate(
         raise typer.Exit(1)
 
 
-def annotate_first(
-    backend: Backend, tasks: StudioTasks, *, labelled: bool = False, limit: int | None = None
-) -> Progress:
-    """Predict what is not predicted yet, with a bar."""
+@with_settings(*_OF_A_MODEL)
+def rank(
+    settings: Settings,
+    project: Project,
+    predict: Annotated[
+        bool, typer.Option(help="Predict tasks first that this version of the model has not predicted.")
+    ] = True,
+    follow: Annotated[
+        bool, typer.Option(help="Have Label Studio hand out tasks in this order: uncertainty sampling.")
+    ] = True,
+    show: Annotated[int, typer.Option(min=0, help="Tasks that are shown.")] = 20,
+) -> None:
+    """Order the unlabelled tasks of a project by what the model would learn from most.
+
+    First come tasks with regions that the model, or the memory of what annotators said, is unsure of, and that are
+    unlike those that are labelled and those before them. The place is written as the score of the prediction, which
+    the data manager can sort by ("Prediction score"), and which uncertainty sampling goes by, the lowest first.
+    """
+    from backend import labeling_config
+    from backend.memory import ProjectMemories
+    from backend.rank.project import ProjectRanking
+    from backend.reconcile import reconcile
+
+    with _at_work(settings, project) as (backend, tasks):
+        config = labeling_config.parse(str(tasks.settings().get("label_config") or ""))
+        with _bar("reading Label Studio") as advance:
+            reconcile(project, backend.ledger, tasks.studio, lambda _, done: advance(done, None))
+        if predict:
+            report(annotate_first(backend, tasks))
+        version = backend.engine.version
+        ranking = ProjectRanking(tasks, backend.ledger, ProjectMemories(backend.ledger), config, version)
+        with _bar("comparing tasks") as advance:
+            ordered = ranking.order(lambda done: advance(done, None))
+        if not ordered:
+            print(f"project {project} has no unlabelled task with a prediction of {version}")
+            return
+        with _bar("writing scores") as advance:
+            ranking.write(ordered, lambda done: advance(done, len(ordered)))
+        if follow:
+            tasks.follow(version)
+    show_ranking(ordered[:show], len(ordered), follow)
+
+
+def show_ranking(first: Sequence[Ranked], total: int, follow: bool) -> None:
+    """The first tasks of the order, as a table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"the first {len(first)} of {total} tasks", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("place", "task", "unsure", "unlike others"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("least sure of", overflow="fold")
+    for number, ranked in enumerate(first, start=1):
+        place = ranked.place
+        cells = (str(number), str(place.task_id), f"{place.unsure:.2f}", f"{place.new:.2f}", ranked.says)
+        table.add_row(*map(Text, cells))  # what annotators wrote is no markup
+    console = Console()
+    console.print(table)
+    if follow:
+        console.print(
+            "Label Studio hands tasks out in this order now: sampling and model version of the project are set"
+        )
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr; it is advanced with what is done, and of how much, None where that is not known."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("predicting tasks", total=None)
+        bar = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def annotate_first(
+    backend: Backend, tasks: StudioTasks, *, labelled: bool = False, limit: int | None = None
+) -> Progress:
+    """Predict what is not predicted yet, with a bar."""
+    with _bar("predicting tasks") as advance:
         return backend.preannotator.project(
             tasks,
-            lambda done: bars.update(
-                bar,
-                total=done.total if limit is None else min(done.total, limit),
-                completed=done.tasks + len(done.failures),
-                description=f"predicting tasks: {done.regions} regions",
+            lambda done: advance(
+                done.tasks + len(done.failures), done.total if limit is None else min(done.total, limit)
             ),
             labelled=labelled,
             limit=limit,

@@ -23,11 +23,11 @@ class StudioTasks:
     """
 
     def __init__(self, studio: LabelStudio, project_id: int, pause: float = 1.0):
-        self._studio, self.project_id, self._pause = studio, project_id, pause
+        self.studio, self.project_id, self._pause = studio, project_id, pause
 
     def settings(self) -> dict[str, Any]:
         """The project: its labelling config, which order tasks come in, and so on."""
-        return self._studio.project(self.project_id)
+        return self.studio.project(self.project_id)
 
     def pages(
         self, *, without: str | None = None, having: str | None = None, unlabelled: bool = False
@@ -40,7 +40,7 @@ class StudioTasks:
         last = -1
         while True:
             filters = [after_id(last), *_filters(without, having, unlabelled)]
-            page, is_end = self._studio.page(self.project_id, filters, {"page_size": PAGE})
+            page, is_end = self.studio.page(self.project_id, filters, {"page_size": PAGE})
             if new := [task for task in page if task["id"] > last]:
                 last = new[-1]["id"]
                 yield new
@@ -48,16 +48,16 @@ class StudioTasks:
                 return
             else:
                 raise LabelStudioError(
-                    f"{self._studio.url} gave tasks of project {self.project_id} again that it had given: no end"
+                    f"{self.studio.url} gave tasks of project {self.project_id} again that it had given: no end"
                 )
 
     def count(self, *, without: str | None = None, having: str | None = None, unlabelled: bool = False) -> int:
         """How many tasks `pages` would give."""
         query = {"filters": {"conjunction": "and", "items": _filters(without, having, unlabelled)}}
         parameters = {"project": self.project_id, "page": 1, "page_size": 1, "query": json.dumps(query)}
-        total = self._studio.ask("GET", "/api/tasks/", params=parameters).get("total")
+        total = self.studio.ask("GET", "/api/tasks/", params=parameters).get("total")
         if type(total) is not int:
-            raise LabelStudioError(f"{self._studio.url} does not say how many tasks project {self.project_id} has")
+            raise LabelStudioError(f"{self.studio.url} does not say how many tasks project {self.project_id} has")
         return total
 
     def predict(self, task_id: int, results: list[dict[str, Any]], score: float, version: str) -> bool:
@@ -67,14 +67,14 @@ class StudioTasks:
         """
         body = {"task": task_id, "result": results, "score": score, "model_version": version}
         try:
-            self._studio.ask("POST", "/api/predictions/", 1, json=body)
+            self.studio.ask("POST", "/api/predictions/", 1, json=body)
         except LabelStudioError as error:
             if error.status == 400:
                 return self._still_has(task_id, error)
             time.sleep(self._pause)
             try:
                 if not self._has(task_id, results, version):
-                    self._studio.ask("POST", "/api/predictions/", json=body)
+                    self.studio.ask("POST", "/api/predictions/", json=body)
             except LabelStudioError as again:
                 if again.status == 400:
                     return self._still_has(task_id, again)
@@ -84,14 +84,14 @@ class StudioTasks:
     def predictions(self, task_id: int) -> list[dict[str, Any]]:
         """The predictions of a task, in full; raises an error of status 400 where there is no such task."""
         # Not by asking for the task: Label Studio would first ask the backend for a prediction.
-        found = self._studio.ask("GET", "/api/predictions/", kind=list, params={"task": int(task_id)})
+        found = self.studio.ask("GET", "/api/predictions/", kind=list, params={"task": int(task_id)})
         if not all(isinstance(each, dict) for each in found):
-            raise LabelStudioError(f"{self._studio.url} answered the predictions of task {task_id} in an unknown form")
+            raise LabelStudioError(f"{self.studio.url} answered the predictions of task {task_id} in an unknown form")
         return found
 
     def set_score(self, prediction_id: int, score: float) -> None:
         """Put another score on a prediction."""
-        self._studio.ask("PATCH", f"/api/predictions/{int(prediction_id)}/", json={"score": score})
+        self.studio.ask("PATCH", f"/api/predictions/{int(prediction_id)}/", json={"score": score})
 
     def follow(self, version: str) -> None:
         """Have annotators get the tasks in the order of the scores that this model version gave, lowest first.
@@ -100,7 +100,7 @@ class StudioTasks:
         it is told otherwise; where no prediction has it, uncertainty sampling is random.
         """
         settings = {"model_version": version, "sampling": UNCERTAINTY}
-        self._studio.ask("PATCH", f"/api/projects/{self.project_id}/", json=settings)
+        self.studio.ask("PATCH", f"/api/projects/{self.project_id}/", json=settings)
 
     def _has(self, task_id: int, results: list[dict[str, Any]], version: str) -> bool:
         ids = {result["id"] for result in results}

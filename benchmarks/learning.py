@@ -80,11 +80,11 @@ def things(pam: PAM, seed: int) -> Iterator[Thing]:
     for number in range(EACH):
         for place, (category, outline) in enumerate(OUTLINES.items()):
             rng = np.random.default_rng((seed, number, place))
-            image, mask = _drawn(outline(rng), rng, (seed, number * len(OUTLINES) + place))
-            yield Thing(category, _clicked(pam, image, [mask])[0])
+            image, mask = drawn(outline(rng), rng, (seed, number * len(OUTLINES) + place))
+            yield Thing(category, clicked(pam, image, [mask])[0])
 
 
-def _drawn(outline: np.ndarray, rng: np.random.Generator, scene: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def drawn(outline: np.ndarray, rng: np.random.Generator, scene: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """One thing on a drawn scene: uint8 (SIDE, SIDE, 3) and its mask, bool (SIDE, SIDE)."""
     image = draw_scene(*scene, SIDE).image.copy()
     angle, size = rng.uniform(-0.5, 0.5), SIDE * rng.uniform(0.12, 0.32)
@@ -98,7 +98,7 @@ def _drawn(outline: np.ndarray, rng: np.random.Generator, scene: tuple[int, int]
     return cv2.GaussianBlur(image, (0, 0), 0.7), mask.astype(bool)
 
 
-def _clicked(pam: PAM, image: np.ndarray, masks: Sequence[np.ndarray]) -> list[Region]:
+def clicked(pam: PAM, image: np.ndarray, masks: Sequence[np.ndarray]) -> list[Region]:
     prompts = []
     for mask in masks:
         depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
@@ -146,7 +146,7 @@ def on_photographs(pam: PAM, rng: np.random.Generator) -> dict[str, dict[int, fl
     """Share of other coins that are called so after some were, and of other things that are."""
     labels = skimage.io.imread(COINS)
     grey = skimage.data.coins()
-    coins = _clicked(pam, np.dstack([grey] * 3), [np.equal(labels, k) for k in range(1, labels.max() + 1)])
+    coins = clicked(pam, np.dstack([grey] * 3), [np.equal(labels, k) for k in range(1, labels.max() + 1)])
     others = []
     for name in PHOTOGRAPHS:
         image = np.ascontiguousarray(getattr(skimage.data, name)())

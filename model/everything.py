@@ -132,7 +132,7 @@ def find(pam: PAM, image: EncodedImage, options: EverythingOptions) -> list[Foun
     if image.working is not None:
         from model.proposals.everywhere import everywhere
 
-        return select(everywhere(image.working, options.smallest, options.largest), options, 0.35, 0.5)
+        return select(everywhere(image.working, options.smallest, options.largest), options, 0.15, 0.5)
     return select(from_grid(pam, image, options), options, 0.8, 0.95)
 
 

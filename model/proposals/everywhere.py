@@ -16,7 +16,7 @@ from model.proposals.working import View, WorkingImage
 LOOKED_AT = 400
 """Regions whose shapes are looked at: those that stand out most from what is around them."""
 
-SLOPE, OFFSET = 1.0, 4.0
+SLOPE, OFFSET = 1.1, 1.5
 """From what speaks for a region (see `_worth`) to the IoU to expect of it, 0..1, by a logistic function; fitted on
 objects of drawn scenes (`python -m benchmarks.everything --fit`)."""
 
