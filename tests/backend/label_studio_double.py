@@ -54,7 +54,7 @@ Rule = Callable[[Asked], Reply | None]
 
 
 class Double:
-    """The server: its `tasks` and their `predictions`, what was `asked`, and `rules` that are tried first, newest first."""
+    """The server: its `tasks`, their `predictions`, what was `asked`, and `rules`, tried first, newest first."""
 
     def __init__(self, url: str):
         self.url = url
