@@ -18,8 +18,8 @@ GREEDY = 1000
 REGIONS = 8
 """Regions of a task that count, the most uncertain ones."""
 
-PATIENCE = 0.1
-"""What is left of the worth of a task that the model is sure of, so that what is far from everything still comes."""
+PATIENCE, LEAST_NEW = 0.1, 0.01
+"""What is added to how unsure and to how new tasks are, so that neither alone makes them worth nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def order(tasks: Sequence[Asked], known: np.ndarray, greedy: int = GREEDY) -> li
 
 
 def _worth(unsure: np.ndarray, new: np.ndarray) -> np.ndarray:
-    return new * (PATIENCE + unsure)
+    return (LEAST_NEW + new) * (PATIENCE + unsure)
 
 
 def _bounded(task: Asked) -> Asked:
