@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from cachetools import TTLCache
 
 from backend import labeling_config, masks, metrics, pictures
-from backend.answer import answer, new_region_id
+from backend.annotations import words_in
+from backend.answer import answer, new_region_id, with_given
 from backend.closed_list import choices
 from backend.connections import Connections
 from backend.encoded_images import EncodedImages, Picture
 from backend.engine import Engine, ModelNotReady, Perceived
 from backend.errors import PictureError, RequestError
+from backend.follow import Follower
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
-from backend.memory import ProjectMemories, own_words
+from backend.memory import ProjectMemories
 from backend.outcome import as_offered
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
@@ -60,12 +63,17 @@ class Suggester:
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
         self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
+        self._follower = Follower(
+            engine, ledger, self._memories if settings.memory else None, settings.max_image_pixels
+        )
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
 
     def suggest(self, request: PredictRequest) -> list[Prediction]:
-        """One prediction for a click or box; none when a task was merely opened: then its image is encoded meanwhile.
+        """One prediction for a click or box, or for regions whose category was changed.
+
+        None when a task was merely opened: then its image is encoded meanwhile, and memories are read.
 
         Raises BackendError of every kind; nothing is in the ledger then.
         """
@@ -80,7 +88,9 @@ class Suggester:
         if len(request.tasks) != 1:
             raise RequestError(f"a prompt belongs to one task, got {len(request.tasks)}")
         prompt = self._read_prompt(request, request.tasks[0], config)
-        return [] if prompt is None else [self._answer(request, request.tasks[0], config, prompt)]
+        if prompt is None:
+            return list(self._refit(request, request.tasks[0], config))
+        return [self._answer(request, request.tasks[0], config, prompt)]
 
     def _read_prompt(self, request: PredictRequest, task: Task, config: LabelingConfig) -> SmartPrompt | None:
         with self._stale_lock:
@@ -107,12 +117,10 @@ class Suggester:
                 f"{width} x {height}: reload the task",
                 code="image_changed",
             )
-        until = began + self._settings.predict_timeout
-        labels = choices(config, prompt.label)
-        perceived = self._engine.perceive(picture.encoded, prompt.prompt, until - time.monotonic(), labels)
-        region, sources = self.advised(request.project_id, config, perceived, labels, until)
+        region, sources, own = self._describe(request, config, prompt, picture, began)
         region_id = new_region_id()
         results = answer(region, config, region_id, prompt.label, self._settings.polygon_tolerance)
+        results = with_given(results, prompt.words)
         suggestion = Suggestion(
             region_id=region_id,
             project_id=request.project_id or 0,
@@ -124,12 +132,35 @@ class Suggester:
             seconds=time.monotonic() - began,
             created_at=datetime.now(UTC),
             sources=sources,
-            own=likeliest(perceived.region.words),
+            own=own,
             **described(region),
         )
         self._ledger.record_suggestion(as_offered(suggestion, results, config))
         metrics.SUGGESTIONS.inc()
         return Prediction(results, region.score, region.model_version, sources)
+
+    def _refit(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Iterator[Prediction]:
+        """New words for the regions whose category an annotator changed, if there are any."""
+        until = time.monotonic() + self._settings.predict_timeout
+        refit = self._follower.refit(request, config, lambda: self.picture(request.project_id, task, config), until)
+        if refit is not None:
+            yield Prediction(refit.results, refit.score, self._engine.version, refit.sources)
+
+    def _describe(
+        self, request: PredictRequest, config: LabelingConfig, prompt: SmartPrompt, picture: Picture, began: float
+    ) -> tuple[Region, Mapping[str, str], Mapping[str, float]]:
+        """The region that is meant, in words of the model and of who corrected its like; which are whose; and what
+        the model alone took it for (see `likeliest`)."""
+        until = began + self._settings.predict_timeout
+        labels = choices(config, prompt.label)
+        perceived = self._engine.perceive(picture.encoded, prompt.prompt, until - time.monotonic(), labels)
+        region, sources = self.advised(request.project_id, config, perceived, labels, until)
+        own = likeliest(perceived.region.words)
+        given = {name: text for name, text in words_in(prompt.words, config).items() if text}
+        if not given:
+            return region, sources, own
+        words, others = self._follower.say(request.project_id, config, perceived, region.words, given, until)
+        return replace(region, words=words), {**sources, **others}, own
 
     def advised(
         self,
@@ -139,7 +170,7 @@ class Suggester:
         labels: Sequence[str] | None,
         until: float,
     ) -> tuple[Region, Mapping[str, str]]:
-        """A region in words of the model and of who corrected its like; and which are whose."""
+        """What is perceived, with what memory says of it; and which word is whose."""
         if not self._settings.memory or project_id is None:
             return perceived.region, {}
         advice = self._memories.advise(project_id, config, perceived.region, labels)
@@ -155,6 +186,8 @@ class Suggester:
         """Encode the image of a task that will be asked about, in the background. Raises PictureError."""
         address = address_of(task.data, config)
         self._images.prepare(_key(project_id, address), lambda: self._fetch(project_id, task, address))
+        if self._settings.memory and project_id is not None:
+            self._memories.prepare(project_id, config, self._engine.version)
 
     def picture(self, project_id: int | None, task: Task, config: LabelingConfig) -> Picture:
         """The encoded image of a task. Raises PictureError, LabelStudioError and ModelNotReady."""
@@ -186,8 +219,10 @@ def address_of(data: Mapping[str, Any], config: LabelingConfig) -> str:
 
 def likeliest(words: Words) -> dict[str, float]:
     """The categories that the model alone takes to be likeliest, and how probable it takes them to be."""
-    own = sorted(own_words(words).items(), key=lambda item: -item[1])[:_OWN]
-    return {name: round(probability, 6) for name, probability in own}
+    if words.ranking is None:
+        return {words.category: words.scores["category"]}
+    ranked = zip(words.ranking.labels, words.ranking.probabilities, strict=True)
+    return {label: round(float(probability), 6) for label, probability in islice(ranked, _OWN)}
 
 
 def described(region: Region) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """What annotators corrected, remembered: the next click on a thing of the kind is answered with their words."""
 
-from backend.memory.memory import Advice, ProjectMemories, own_words
+from backend.memory.memory import Advice, ProjectMemories
 
-__all__ = ["Advice", "ProjectMemories", "own_words"]
+__all__ = ["Advice", "ProjectMemories"]
