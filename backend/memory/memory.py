@@ -20,7 +20,7 @@ from backend.errors import LedgerError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
 from backend.memory.index import MOST, Index, Neighbour
-from backend.memory.opinion import Source, weigh
+from backend.memory.opinion import Opinion, Source, weigh
 from backend.outcome import is_outdated
 from backend.suggestion import from_text
 from model.region import Region, Words
@@ -116,6 +116,32 @@ class ProjectMemories:
                 held = self._held.get((project_id, model_version))
             if held is not None:
                 held.index.replace(task_id, self._ledger.memories.of_task(project_id, task_id, model_version))
+
+    def opinions(
+        self, project_id: int, config: LabelingConfig, suggestions: Sequence[Suggestion], labels: Sequence[str] | None
+    ) -> list[Opinion]:
+        """What annotators and the model think now of regions of one model version that were suggested before.
+
+        labels: of which the category is one, or None. Waits where memories must be read first. Raises LedgerError.
+        """
+        if not suggestions:
+            return []
+        embeddings = [None if s.embedding is None else from_text(s.embedding) for s in suggestions]
+        width = next((len(each) for each in embeddings if each is not None), None)
+        known = None if labels is None else _by_name(tuple(labels))
+        said: list[Opinion] = []
+        with self._locks[project_id % _LOCKS]:
+            index = self._index(project_id, config, suggestions[0].model_version, width)
+            for suggestion, embedding in zip(suggestions, embeddings, strict=True):
+                neighbours = [] if index is None or embedding is None else index.neighbours(embedding)
+                own = dict(suggestion.own) or {suggestion.category: suggestion.word_scores.get("category", 0.0)}
+                if index is not None:
+                    own = {name: probability * index.trust(name) for name, probability in own.items()}
+                if known is not None:
+                    names = map(category_name, (each.category for each in neighbours))
+                    own = {known[name]: 0.0 for name in names if name in known} | own
+                said.append(weigh(neighbours, own, closed=labels is not None))
+        return said
 
     def settled(
         self, project_id: int, config: LabelingConfig, region: Region, category: str

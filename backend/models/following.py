@@ -75,6 +75,7 @@ class Following:
             if self._take(version, problem):
                 return
             problem = f"{version or self._registry.base} could not be loaded: {self._engine.failure}"
+        self._engine.give_up()
 
     def _take(self, version: str | None, problem: str | None) -> bool:
         taken = self._engine.load(self._load_base if version is None else partial(self._version, version), problem)
