@@ -107,9 +107,11 @@ class MotionFollower:
 
     def _follow(self, thing: Thing, image: np.ndarray) -> TrackedMask:
         assert self._before is not None
-        step = thing.motion if thing.lost else self._measured(thing, self._before, image)
-        guess = templates.compose(step, thing.pose)
-        pose, likeness = templates.register(thing.latest, image, guess)
+        guess = templates.compose(thing.motion, thing.pose)
+        guesses = [guess]
+        if not thing.lost:
+            guesses = [templates.compose(self._measured(thing, self._before, image), thing.pose), guess]
+        pose, likeness = templates.register(thing.latest, image, guesses)
         if likeness.share < GONE or not _inside(thing.latest, pose, image.shape):
             return self._missed(thing, image, guess)
         if likeness.share > FAMILIAR:

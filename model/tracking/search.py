@@ -32,7 +32,7 @@ def search(template: Template, image: np.ndarray, near: Pose | None) -> tuple[Po
     poses = [near] if near is not None else _places(template, image)
     best: tuple[Pose, Likeness] | None = None
     for pose in poses:
-        found, likeness = templates.register(template, image, pose)
+        found, likeness = templates.register(template, image, [pose])
         if likeness.share >= SURE_SHARE and likeness.correlation >= SURE_CORRELATION:
             if best is None or likeness.share > best[1].share:
                 best = found, likeness
