@@ -109,9 +109,7 @@ def watch(
     )
     with ExitStack() as open_things:
         stream = open_things.enter_context(
-            open_stream(
-                source, FrameLimits(settings.max_image_pixels), rate=rate, drop=drop, patience=patience
-            )
+            open_stream(source, FrameLimits(settings.max_image_pixels), rate=rate, drop=drop, patience=patience)
         )
         pam = model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)
         writers = watching.writers(captions, srt, vtt, masks, save)

@@ -120,8 +120,10 @@ def describe_track(
 
 @torch.inference_mode()
 def region_of(pam: PAM, image: np.ndarray, found: TrackedMask) -> Segmentation:
-    """An object that was followed to a frame, uint8 (H, W, 3), as `PAM.describe` takes it: its mask is the one given."""
-    features = sam2.encode(pam.sam, sam2.preprocess(image, pam.image_size).to(pam.device, pam.image_newline.dtype)[None])
+    """An object that was followed to a frame, uint8 (H, W, 3), as `PAM.describe` takes it, with the mask as it is."""
+    features = sam2.encode(
+        pam.sam, sam2.preprocess(image, pam.image_size).to(pam.device, pam.image_newline.dtype)[None]
+    )
     encoded = EncodedImage(image.shape[0], image.shape[1], features, None, image if pam.config.close_up else None)
     segmentation = pam.segment(encoded, Prompt(mask=found.mask))
     return replace(segmentation, candidates=[Candidate(found.mask, found.score)], object_score=found.object_score)

@@ -1,7 +1,7 @@
 """Long videos and live streams: objects are followed while frames come, and described event by event.
 
-A segment of the stream ends after a fixed time, or where the object begins to look or to move differently, goes or comes
-back. Then it is described, and its caption is part of the next question. Memory does not grow with the stream.
+A segment of the stream ends after a fixed time, or where the object begins to look or to move differently, goes or
+comes back. Then it is described, and its caption is part of the next question. Memory does not grow with the stream.
 """
 
 from __future__ import annotations

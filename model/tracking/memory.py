@@ -75,7 +75,7 @@ class MemoryFollower:
         raise TrackError(f"{key} is not followed")
 
     def _prompted(self, frame: FrameFeatures, image: np.ndarray, key: Hashable, prompt: Prompt) -> SamOutput:
-        """What SAM 2 makes of a prompt: on the frame alone, or, for clicks on what is followed, on what it remembers."""
+        """What SAM 2 makes of a prompt: on the frame alone, or for clicks on what is followed, of what it remembers."""
         height, width = image.shape[:2]
         followed = next((group for group in self._groups if key in group.keys), None)
         if followed is None or prompt.box is not None or prompt.mask is not None:

@@ -104,9 +104,7 @@ def view(image: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
     fine = pose.copy()
     fine[:, :2] /= fold
     fine[:, 2] -= fine[:, :2] @ np.full(2, (fold - 1) / 2)
-    large = cv2.warpAffine(
-        image, fine, (size[0] * fold, size[1] * fold), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
+    large = cv2.warpAffine(image, fine, (size[0] * fold, size[1] * fold), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return _lab(cv2.resize(large, size, interpolation=cv2.INTER_AREA))
 
 
