@@ -63,7 +63,8 @@ def named(source: str) -> str:
     scheme, found, rest = source.partition("://")
     if not found:
         return source
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def pictures(container: InputContainer, name: str, limits: FrameLimits) -> VideoStream:

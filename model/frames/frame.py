@@ -43,7 +43,7 @@ class FrameLimits:
             raise VideoError(f"{name} has frames of {width} x {height} pixels: nothing can be seen")
         if height * width > self.max_pixels:
             raise VideoError(
-                f"{name} has frames of {width} x {height} pixels, over {self.max_pixels}, the most allowed: scale it down"
+                f"{name} has frames of {width} x {height} pixels, over the {self.max_pixels} allowed: scale it"
             )
         if frames > self.max_frames:
             raise VideoError(f"{name} has over {self.max_frames} frames, the most that are allowed: cut it")
@@ -109,4 +109,5 @@ class Frames(ABC):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is held; a walk that was not finished is closed like any generator."""
+        # Nothing is held; a walk that was not finished is closed like any generator.
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ ROUNDS, LEAST_GAIN = 12, 1e-3
 
 UNLIKE = 14.0
 """How far, in Lab units, a pixel may be from the template's to count as the object's still."""
+
+PLAIN = 3.0
+"""Standard deviation of lightness, in Lab units, under which there is no pattern."""
 
 SURE = 0.9
 """Worth of a place from which no other is looked for."""
@@ -49,6 +53,11 @@ class Template:
     mask: np.ndarray
     place: Pose
     fine: Pose
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the object has no pattern to speak of."""
+        return float(self.lab[..., 0][self.inner].std()) < PLAIN
 
     @property
     def size(self) -> tuple[int, int]:
@@ -141,8 +150,13 @@ def around(template: Template, image: np.ndarray, pose: Pose) -> list[Pose]:
     return [found]
 
 
+def look(template: Template, image: np.ndarray, pose: Pose) -> Likeness:
+    """How much a frame looks like the template at a pose."""
+    return compare(template, view(image, pose, template.size))
+
+
 def _at(template: Template, image: np.ndarray, pose: Pose) -> tuple[Pose, Likeness]:
-    return pose, compare(template, view(image, pose, template.size))
+    return pose, look(template, image, pose)
 
 
 def _worth(found: tuple[Pose, Likeness]) -> float:
