@@ -43,7 +43,7 @@ class MemoryFollower:
         frame = video.encode_frame(pam.sam, pixels)
         prompted = {key: self._prompted(frame, image, key, prompt) for key, prompt in prompts.items()}
         for key in prompts:
-            if any(key in group.keys for group in self._groups):
+            if self.follows(key):
                 self.forget(key)
         outputs = {}
         for group in self._groups:
@@ -59,6 +59,10 @@ class MemoryFollower:
             if _is_whole(prompt):
                 found[key] = replace(found[key], mask=prompt.mask)
         return found
+
+    def follows(self, key: Hashable) -> bool:
+        """See `Follower.follows`."""
+        return any(key in group.keys for group in self._groups)
 
     def forget(self, key: Hashable) -> None:
         """See `Follower.forget`."""

@@ -95,8 +95,11 @@ class MotionFollower:
         working = proposals.prepare(image) if prompts else None
         for key, prompt in prompts.items():
             before = found.get(key)
-            if before is not None and before.visible and prompt.box is None and prompt.mask is None:
-                prompt = replace(prompt, mask=before.mask)
+            if before is not None and prompt.box is None and prompt.mask is None:
+                if before.visible:
+                    prompt = replace(prompt, mask=before.mask)
+                elif not any(point.positive for point in prompt.points):
+                    continue  # it is not there, which is what the click says too
             if prompt.mask is not None and not prompt.points and prompt.box is None:
                 mask, score = prompt.mask, 1.0
             else:
@@ -107,6 +110,10 @@ class MotionFollower:
             found[key] = TrackedMask(mask, score, 1.0)
         self._before = image
         return found
+
+    def follows(self, key: Hashable) -> bool:
+        """See `Follower.follows`."""
+        return key in self._things
 
     def forget(self, key: Hashable) -> None:
         """See `Follower.forget`."""

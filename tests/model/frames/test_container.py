@@ -93,7 +93,7 @@ def test_a_file_that_was_cut_off(clip: Path, tmp_path: Path):
     assert len(seen) == len(frames)
     assert seen[:4] == list(range(4))
     assert all(number <= index for index, number in enumerate(seen))
-    (tmp_path / "no index.mp4").write_bytes(write(tmp_path / "x.mp4", numbered_clip(4)).read_bytes()[:-600])
+    (tmp_path / "no index.mp4").write_bytes(write(tmp_path / "x.mp4", numbered_clip(4)).read_bytes()[:1500])
     with pytest.raises(VideoError, match="cut off"):
         open_frames(tmp_path / "no index.mp4")
 

@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_natural_order(folder: Path):
-    """"frame 2" comes before "frame 10", both ways."""
+    """ "frame 2" comes before "frame 10", both ways."""
     frames = open_frames(folder, rate=10)
     assert [number_in(frame.image) for frame in frames.walk()] == list(range(12))
     assert [number_in(frame.image) for frame in frames.walk(11, None, -1)] == list(range(11, -1, -1))
