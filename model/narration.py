@@ -7,7 +7,7 @@ comes back. Then it is described, and its caption is part of the next question. 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -92,7 +92,7 @@ def narrate(
     options: NarrationOptions | None = None,
     labels: Sequence[str] | None = None,
     words: WordOptions = PLAIN,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Follow and describe objects while frames come; one Step for each frame, as soon as it is done.
 
     frames:  any source, such as `model.frames.open_stream`; while words are written it waits, or drops, as it was told.

@@ -87,12 +87,24 @@ class MotionFollower:
         self.outputs: dict[Hashable, SamOutput] = {}
         self._things: dict[Hashable, Thing] = {}
         self._before: np.ndarray | None = None
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def step(self, image: np.ndarray, prompts: Mapping[Hashable, Prompt]) -> dict[Hashable, TrackedMask]:
         """See `Follower.step`."""
         found = {key: self._follow(thing, image) for key, thing in self._things.items()}
-        working = proposals.prepare(image) if prompts else None
+        for key, (mask, score) in self._prompted(image, prompts, found).items():
+            template = templates.take(image, mask)
+            self._things[key] = Thing(template, template, template.place, mask)
+            found[key] = TrackedMask(mask, score, 1.0)
+        self._before = image
+        return found
+
+    def _prompted(
+        self, image: np.ndarray, prompts: Mapping[Hashable, Prompt], found: Mapping[Hashable, TrackedMask]
+    ) -> dict[Hashable, tuple[np.ndarray, float]]:
+        """Masks that prompts mean, and their scores."""
+        said: dict[Hashable, tuple[np.ndarray, float]] = {}
+        working: proposals.WorkingImage | None = None
         for key, prompt in prompts.items():
             before = found.get(key)
             if before is not None and prompt.box is None and prompt.mask is None:
@@ -101,15 +113,12 @@ class MotionFollower:
                 elif not any(point.positive for point in prompt.points):
                     continue  # it is not there, which is what the click says too
             if prompt.mask is not None and not prompt.points and prompt.box is None:
-                mask, score = prompt.mask, 1.0
-            else:
-                best = proposals.propose(working, prompt)[0]
-                mask, score = best.mask, best.score
-            template = templates.take(image, mask)
-            self._things[key] = Thing(template, template, template.place, mask)
-            found[key] = TrackedMask(mask, score, 1.0)
-        self._before = image
-        return found
+                said[key] = prompt.mask, 1.0
+                continue
+            working = working or proposals.prepare(image)
+            best = proposals.propose(working, prompt)[0]
+            said[key] = best.mask, best.score
+        return said
 
     def follows(self, key: Hashable) -> bool:
         """See `Follower.follows`."""
