@@ -176,8 +176,11 @@ class MotionFollower:
     def _missed(self, thing: Thing, image: np.ndarray, guess: Pose) -> TrackedMask:
         thing.lost += 1
         everywhere = thing.lost > PATIENCE
-        for template in {id(t): t for t in (thing.latest, thing.first)}.values():
-            if (hit := search(template, image, None if everywhere else guess)) is not None:
+        places = [(thing.latest, thing.pose if everywhere else guess)]
+        if everywhere and thing.lost % 2:  # it may have turned since, or turned back
+            places = [(thing.first, thing.first.place)]
+        for template, last in places:
+            if (hit := search(template, image, last, everywhere=everywhere)) is not None:
                 thing.latest = template
                 thing.motion = np.eye(2, 3)
                 return self._seen(thing, image, *hit)

@@ -27,6 +27,9 @@ PLAIN = 3.0
 SURE = 0.9
 """Worth of a place from which no other is looked for."""
 
+SHEAR = 0.03
+"""How much better an object must look for being skewed: most things turn and grow, and what looks skewed is a slip."""
+
 AROUND = 24
 """How far around a place is searched, in pixels of a template."""
 
@@ -127,9 +130,24 @@ def register(template: Template, image: np.ndarray, guesses: Sequence[Pose]) -> 
     if best[1].worth < SURE:
         best = max([best, *(_at(template, image, each) for each in around(template, image, guesses[0]))], key=_worth)
     for kind in (cv2.MOTION_EUCLIDEAN, cv2.MOTION_AFFINE):
-        if (shift := _shift(template, view(image, best[0], template.size), kind)) is not None:
-            best = max(best, _at(template, image, compose(best[0], shift)), key=_worth)
+        if (shift := _shift(template, view(image, best[0], template.size), kind)) is None:
+            continue
+        moved = compose(best[0], shift)
+        best = max(best, _at(template, image, moved), key=_worth)
+        if kind == cv2.MOTION_AFFINE:
+            stiff = _at(template, image, _stiff(moved, template))
+            best = stiff if stiff[1].worth > best[1].worth - SHEAR else best
     return best
+
+
+def _stiff(pose: Pose, template: Template) -> Pose:
+    """The pose without shear that is nearest, about the template's middle."""
+    a, b, c, d = pose[:, :2].ravel()
+    linear = np.array([[a + d, b - c], [c - b, a + d]]) / 2
+    # A template's pixels need not be square on its own frame.
+    linear = linear * (np.linalg.norm(template.place[:, :2], axis=0) / np.sqrt(np.linalg.det(template.place[:, :2])))
+    middle = (np.array(template.size) - 1) / 2
+    return np.hstack([linear, (pose[:, :2] @ middle + pose[:, 2] - linear @ middle)[:, None]])
 
 
 def around(template: Template, image: np.ndarray, pose: Pose) -> list[Pose]:
