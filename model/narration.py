@@ -143,12 +143,14 @@ class _Clip:
     def wants(self) -> bool:
         return self.count % self.stride == 0
 
-    def add(self, image: np.ndarray, found: TrackedMask, rows: Tensor | None) -> None:
+    def show(self, image: np.ndarray, found: TrackedMask) -> None:
+        worth = found.score * float(np.sqrt(found.mask.sum()))
+        if self.best is None or worth > self.best[0]:
+            self.best = worth, image, found
+
+    def add(self, rows: Tensor | None) -> None:
         self.count += 1
         if rows is None:
-            worth = found.score * float(np.sqrt(found.mask.sum()))
-            if self.best is None or worth > self.best[0] * 1.05:  # what is hardly better is not worth a copy
-                self.best = worth, image, found
             return
         self.rows.append(rows)
         if len(self.rows) >= 2 * CHOSEN:
@@ -195,7 +197,9 @@ class _Story:
             self._span = frame.index, frame.time, frame.index, frame.time
             self._start = None
         self._span = *self._span[:2], frame.index, frame.time
-        self._clip.add(frame.image, found, rows)
+        self._clip.add(rows)
+        if self._pam.config.close_up:
+            self._clip.show(frame.image, found)
         length = frame.time - self._span[1]
         if self._start is None and (length >= self._options.least or back):
             self._start = now
@@ -221,6 +225,7 @@ class _Story:
 
     def _tell(self, reason: Reason, arrived: float) -> Event | None:
         span, clip, now = self._span, self._clip, self._smoothed.look
+        before = self._start if reason in ("appearance", "motion") else None  # of what is told, not of what begins
         self._span, self._clip, self._start = None, _Clip(), None
         if span is None or now is None:
             return None
@@ -228,7 +233,7 @@ class _Story:
             if now.differs(self._told, self._options) is None:
                 return None
         words = self._describe(clip)
-        self._told, self._said = now, words.caption
+        self._told, self._said = before or now, words.caption
         return Event(self._key, *_in_order(span), words, reason, time.monotonic() - arrived)
 
     def _describe(self, clip: _Clip) -> Words:

@@ -151,6 +151,8 @@ class MotionFollower:
     def _settled(self, thing: Thing, image: np.ndarray, found: TrackedMask) -> TrackedMask:
         """An object that looks different by now, with the outline and the looks that it has now."""
         thing.changed = 0
+        if (hit := search(thing.latest, image, thing.pose, lost=0, everywhere=True)) is not None:
+            return self._seen(thing, image, *hit)  # it had held on to something else
         whole = templates.paint(thing.latest, thing.pose, thing.latest.inner, image.shape[:2])
         if not whole.any():
             return found
@@ -180,7 +182,7 @@ class MotionFollower:
         if everywhere and thing.lost % 2:  # it may have turned since, or turned back
             places = [(thing.first, thing.first.place)]
         for template, last in places:
-            if (hit := search(template, image, last, everywhere=everywhere)) is not None:
+            if (hit := search(template, image, last, lost=thing.lost, everywhere=everywhere)) is not None:
                 thing.latest = template
                 thing.motion = np.eye(2, 3)
                 return self._seen(thing, image, *hit)

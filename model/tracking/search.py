@@ -29,20 +29,26 @@ TRIES = 3
 ROUNDS = 2
 """How often more a place is settled into: size and angle may be far from those that were tried."""
 
-SURE_SHARE, SURE_CORRELATION = 0.6, 0.5
-"""How much an object must look like itself to be believed to be back."""
+SURE_CORRELATION = 0.6
+SURE_SHARE, LEAST_SHARE, FORGETTING = 0.85, 0.6, 0.003
+"""How much an object must look like itself to be believed to be back: less and less as time goes by, in which it may
+have changed."""
 
 
-def search(template: Template, image: np.ndarray, last: Pose, *, everywhere: bool) -> tuple[Pose, Likeness] | None:
+def search(
+    template: Template, image: np.ndarray, last: Pose, *, lost: int, everywhere: bool
+) -> tuple[Pose, Likeness] | None:
     """Where the object is, and how much it looks like itself there; None where it is not.
 
-    last: where it was, as large and turned as it was. everywhere: whether it is looked for on the whole frame.
+    last: where it was, as large and turned as it was. lost: frames since then. everywhere: whether it is looked for on
+    the whole frame.
     """
     poses = _places(template, image, last) if everywhere else [last]
+    needed = max(LEAST_SHARE, SURE_SHARE - FORGETTING * lost)
     best: tuple[Pose, Likeness] | None = None
     for pose in poses:
         found, likeness = templates.register(template, image, [pose])
-        if likeness.share >= SURE_SHARE and likeness.correlation >= SURE_CORRELATION:
+        if likeness.share >= needed and likeness.correlation >= SURE_CORRELATION:
             if best is None or likeness.share > best[1].share:
                 best = found, likeness
     for _ in range(ROUNDS if best is not None else 0):
