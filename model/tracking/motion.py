@@ -66,7 +66,8 @@ class Thing:
     first:   what the prompt showed.
     latest:  what it looked like when its outline was last settled.
     pose:    of `latest` on the last frame.
-    motion:  Pose, how it moved from frame to frame when it was last seen.
+    motion:  Pose, how it moved from frame to frame when it was last seen: without turning or growing, which a few
+             hidden frames would carry far.
     lost:    frames since it was seen.
     changed: frames since it looked as it did.
     """
@@ -143,7 +144,7 @@ class MotionFollower:
         if not _is_there(thing.latest, likeness) or not _inside(thing.latest, pose, image.shape):
             return self._missed(thing, image, guess)
         if likeness.share > FAMILIAR:
-            thing.motion = templates.compose(pose, _inverse(thing.pose))
+            thing.motion = _shift(thing.latest, thing.pose, pose)
         thing.changed = thing.changed + 1 if likeness.share < CHANGED else 0
         found = self._seen(thing, image, pose, likeness)
         return self._settled(thing, image, found) if thing.changed >= REST else found
@@ -219,6 +220,13 @@ class MotionFollower:
         sx, sy = (x1 - x0) / size[0], (y1 - y0) / size[1]
         to_frame = np.array([[sx, 0, x0 + sx / 2 - 0.5], [0, sy, y0 + sy / 2 - 0.5]])
         return templates.compose(to_frame, templates.compose(found, _inverse(to_frame)))
+
+
+def _shift(template: Template, before: Pose, after: Pose) -> Pose:
+    """How the middle of an object moved."""
+    middle = (np.array(template.size) - 1) / 2
+    moved = (after[:, :2] - before[:, :2]) @ middle + after[:, 2] - before[:, 2]
+    return np.hstack([np.eye(2), moved[:, None]])
 
 
 def _is_there(template: Template, likeness: Likeness) -> bool:
