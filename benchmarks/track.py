@@ -42,6 +42,7 @@ TOWERS = {"tiny": "sam2.1_hiera_t", "small": "sam2.1_hiera_s", "base+": "sam2.1_
 WAYS = ("studio", "sam2", "motion")
 NAMES = {"studio": "PAM Studio", "sam2": "sam2's video predictor", "motion": "nano as it ships"}
 COLOURS = {"studio": "#1f6feb", "sam2": "#9aa5b1", "motion": "#d1603d"}
+WARM = "warm"
 SCENE = 60
 """Pictures that differ; longer videos go back and forth through them."""
 
@@ -55,17 +56,18 @@ def load(size: str, device: str) -> PAM:
 
 
 def film(folder: Path, frames: int) -> tuple[Path, Box]:
-    """A folder of JPEGs, and a box around what moves in it."""
-    out = folder / f"frames {frames}"
-    out.mkdir(parents=True)
+    """A folder of JPEGs, and a box around what moves in it; beside it a short one to warm up with."""
+    folder.mkdir()
     scene = list(moving.clip(moving.Path(4, SCENE)))
     for i, each in enumerate(scene):
         Image.fromarray(each.image).save(folder / f"{i}.jpg", quality=90)
-    for i in range(frames):
-        there = i % (2 * SCENE - 2)
-        (out / f"{i:05}.jpg").symlink_to(folder / f"{min(there, 2 * SCENE - 2 - there)}.jpg")
+    for out, count in ((folder / WARM, 2), (folder / "frames", frames)):
+        out.mkdir()
+        for i in range(count):
+            there = i % (2 * SCENE - 2)
+            (out / f"{i:05}.jpg").symlink_to(folder / f"{min(there, 2 * SCENE - 2 - there)}.jpg")
     ys, xs = np.nonzero(scene[0].truth)
-    return out, Box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    return folder / "frames", Box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
 
 
 def ours(pam: PAM, folder: Path, box: Box, memory: bool) -> Iterator[np.ndarray]:
@@ -91,10 +93,11 @@ def run(way: str, size: str, folder: Path, box: Box, device: str) -> dict[str, A
     """One walk through the frames: seconds, CPU seconds, and MiB gained at most."""
     torch.set_num_threads(1)
     pam = load(size, device)
+    for _ in _masks(way, pam, folder.with_name(WARM), box):
+        pass
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()
-    walk = theirs(pam, folder, box) if way == "sam2" else ours(pam, folder, box, memory=way == "studio")
-    count = sum(1 for _ in walk)
+    count = sum(1 for _ in _masks(way, pam, folder, box))
     found = {
         "way": way,
         "size": size,
@@ -106,6 +109,10 @@ def run(way: str, size: str, folder: Path, box: Box, device: str) -> dict[str, A
     if device.startswith("cuda"):
         found["gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     return found
+
+
+def _masks(way: str, pam: PAM, folder: Path, box: Box) -> Iterator[np.ndarray]:
+    return theirs(pam, folder, box) if way == "sam2" else ours(pam, folder, box, memory=way == "studio")
 
 
 def in_a_process(way: str, size: str, folder: Path, box: Box, device: str) -> dict[str, Any]:
@@ -120,7 +127,9 @@ def in_a_process(way: str, size: str, folder: Path, box: Box, device: str) -> di
 def measure(out: Path, sizes: list[str], lengths: list[int], frames: int, device: str) -> list[dict[str, Any]]:
     """Speed at `frames` frames for each size, memory at each length with nano; results.json grows on the way."""
     results: list[dict[str, Any]] = []
-    plan = [(size, frames, "speed") for size in sizes] + [("nano", length, "memory") for length in lengths]
+    plan = [(size, frames if size == "nano" else max(4, frames // 10), "speed") for size in sizes] + [
+        ("nano", length, "memory") for length in lengths
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         for i, (size, count, what) in enumerate(plan):
             folder, box = film(Path(scratch) / str(i), count)
@@ -165,8 +174,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("track"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sizes", default="nano,tiny")
-    parser.add_argument("--lengths", default="100,500,1000,5000")
-    parser.add_argument("--frames", type=int, default=40, help="frames of the runs that measure speed")
+    parser.add_argument("--lengths", default="100,500,1500,5000")
+    parser.add_argument("--frames", type=int, default=40, help="of nano for speed; a tenth for others")
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
