@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from backend import metrics
 from backend.errors import BackendError, RequestError
 from model import PAM, EncodedImage, Prompt, PromptError, Region, Segmentation, WordOptions, Words
 from model.errors import LabelError
+from model.region import Candidate
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,13 @@ class Engine:
         with self._using("perceive", timeout) as pam:
             found = pam.segment(image, prompt)
             return Perceived(found, *pam.regions([found], labels, self._options))
+
+    def perceive_mask(self, image: EncodedImage, mask: np.ndarray, timeout: float) -> Perceived:
+        """Words for a region whose mask, bool (H, W), is settled. Raises what `perceive` does."""
+        with self._using("perceive", timeout) as pam:
+            found = pam.segment(image, Prompt(mask=mask))
+            found = replace(found, candidates=[Candidate(mask, found.score)])
+            return Perceived(found, *pam.regions([found], None, self._options))
 
     def explain(self, found: Segmentation, category: str, timeout: float) -> Words:
         """What the model says of a region whose category is known. Raises what `perceive` does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,12 +14,14 @@ from typing import Any
 from cachetools import TTLCache
 
 from backend import labeling_config, masks, metrics, pictures
-from backend.answer import answer, new_region_id
+from backend.annotations import words_in
+from backend.answer import answer, new_region_id, with_given
 from backend.closed_list import choices
 from backend.connections import Connections
 from backend.encoded_images import EncodedImages, Picture
-from backend.engine import Engine, ModelNotReady
+from backend.engine import Engine, ModelNotReady, Perceived
 from backend.errors import PictureError, RequestError
+from backend.follow import Follower
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.memory import ProjectMemories
@@ -58,12 +60,17 @@ class Suggester:
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
         self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
+        self._follower = Follower(
+            engine, ledger, self._memories if settings.memory else None, settings.max_image_pixels
+        )
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
 
     def suggest(self, request: PredictRequest) -> list[Prediction]:
-        """One prediction for a click or box; none when a task was merely opened: then its image is encoded meanwhile.
+        """One prediction for a click or box, or for regions whose category was changed.
+
+        None when a task was merely opened: then its image is encoded meanwhile, and memories are read.
 
         Raises BackendError of every kind; nothing is in the ledger then.
         """
@@ -78,7 +85,9 @@ class Suggester:
         if len(request.tasks) != 1:
             raise RequestError(f"a prompt belongs to one task, got {len(request.tasks)}")
         prompt = self._read_prompt(request, request.tasks[0], config)
-        return [] if prompt is None else [self._answer(request, request.tasks[0], config, prompt)]
+        if prompt is None:
+            return list(self._refit(request, request.tasks[0], config))
+        return [self._answer(request, request.tasks[0], config, prompt)]
 
     def _read_prompt(self, request: PredictRequest, task: Task, config: LabelingConfig) -> SmartPrompt | None:
         with self._stale_lock:
@@ -108,6 +117,7 @@ class Suggester:
         region, sources = self._describe(request, config, prompt, picture, began)
         region_id = new_region_id()
         results = answer(region, config, region_id, prompt.label, self._settings.polygon_tolerance)
+        results = with_given(results, prompt.words)
         seconds = time.monotonic() - began
         suggestion = _suggestion(
             region, region_id, request, task, prompt, picture, _address(task.data, config), seconds, sources
@@ -116,6 +126,13 @@ class Suggester:
         metrics.SUGGESTIONS.inc()
         return Prediction(results, region.score, region.model_version, sources)
 
+    def _refit(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Iterator[Prediction]:
+        """New words for the regions whose category an annotator changed, if there are any."""
+        until = time.monotonic() + self._settings.predict_timeout
+        refit = self._follower.refit(request, config, lambda: self._picture(request, task, config), until)
+        if refit is not None:
+            yield Prediction(refit.results, refit.score, self._engine.version, refit.sources)
+
     def _describe(
         self, request: PredictRequest, config: LabelingConfig, prompt: SmartPrompt, picture: Picture, began: float
     ) -> tuple[Region, Mapping[str, str]]:
@@ -123,6 +140,22 @@ class Suggester:
         until = began + self._settings.predict_timeout
         labels = choices(config, prompt.label)
         perceived = self._engine.perceive(picture.encoded, prompt.prompt, until - time.monotonic(), labels)
+        region, sources = self._advised(request, config, perceived, labels, until)
+        given = {name: text for name, text in words_in(prompt.words, config).items() if text}
+        if not given:
+            return region, sources
+        words, others = self._follower.say(request.project_id, config, perceived, region.words, given, until)
+        return replace(region, words=words), {**sources, **others}
+
+    def _advised(
+        self,
+        request: PredictRequest,
+        config: LabelingConfig,
+        perceived: Perceived,
+        labels: Sequence[str] | None,
+        until: float,
+    ) -> tuple[Region, Mapping[str, str]]:
+        """What is perceived, with what memory says of it; and which word is whose."""
         if not self._settings.memory or request.project_id is None:
             return perceived.region, {}
         advice = self._memories.advise(request.project_id, config, perceived.region, labels)
@@ -137,6 +170,8 @@ class Suggester:
     def _prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         address = _address(task.data, config)
         self._images.prepare(_key(request, address), lambda: self._fetch(request, task, address))
+        if self._settings.memory and request.project_id is not None:
+            self._memories.prepare(request.project_id, config, self._engine.version)
 
     def _picture(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Picture:
         address = _address(task.data, config)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
@@ -18,7 +17,7 @@ from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
-from model.perceiver import FULL, QUARTER, SemanticPerceiver
+from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
 from model.prompt import Box, Prompt
 from model.region import Candidate, Region, Words
 from model.segmentation import DecodedCandidates, EncodedImage, Segmentation
@@ -351,7 +350,7 @@ class PAM(nn.Module):
             else:
                 said = self._speaker.describe_as_one_of(prefix, labels, options)
             _, semantic = looks[0]
-            yield from zip(said, F.normalize(semantic.float().mean(dim=1), dim=1).cpu().numpy(), strict=True)
+            yield from zip(said, embed(semantic).cpu().numpy(), strict=True)
 
     def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, Tensor]]:
         """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
@@ -44,6 +45,11 @@ class SemanticPerceiver(TwoWayTransformer):
         if neighbourhood == QUARTER:
             image_tokens = self.proj(image_tokens)
         return image_tokens, queries[:, -self.sem_tokens.num_embeddings :]
+
+
+def embed(semantic: Tensor) -> Tensor:
+    """What regions are found again by: semantic tokens, (B, 16, C), to float32 (B, C) of length 1."""
+    return F.normalize(semantic.float().mean(dim=1), dim=1)
 
 
 def pixel_shuffle(cells: Tensor, height: int, width: int, n: int) -> Tensor:

@@ -81,10 +81,14 @@ class Ledger:
         return self._file.read("SELECT id FROM about")[0]["id"]
 
     def record_suggestion(self, suggestion: Suggestion) -> None:
-        """Keep `suggestion` under its region id."""
+        """Keep `suggestion` under its region id, in the place of the one that was there."""
         row = suggestion.region_id, suggestion.to_json(), suggestion.project_id, suggestion.task_id
         with self._file.writing() as db:
-            db.execute("INSERT OR REPLACE INTO suggestions VALUES (?, ?, ?, ?)", row)
+            db.execute(
+                "INSERT INTO suggestions VALUES (?, ?, ?, ?) ON CONFLICT (region_id) DO UPDATE SET "
+                "body = excluded.body, project_id = excluded.project_id, task_id = excluded.task_id",
+                row,
+            )
 
     def suggestion(self, region_id: str) -> Suggestion | None:
         """The suggestion that was given under `region_id`, or None."""

@@ -10,10 +10,15 @@ from torch import Tensor, nn
 
 from model import close_up
 from model.pam import PAM
-from model.perceiver import FULL
+from model.perceiver import FULL, embed
 from model.sam import SamOutput
 from model.training.data import IN_CLOSE_UP, SceneBatch
+from model.training.kinds import KINDS
 from model.training.segmentation import FactHeads, mask_loss, run_sam
+from model.training.shapes import CATEGORIES
+
+SHARPNESS = 16.0
+"""What the cosine of an embedding and the mean of a kind is multiplied by, to tell kinds apart."""
 
 LAYOUT = 4
 """Side of the coarse grid of cells that a classifier sees besides the semantic tokens: a category has a shape."""
@@ -29,6 +34,7 @@ class CloseUpStage(nn.Module):
         width = int(pam.sam.hidden_dim)  # type: ignore[arg-type]
         self.semantic_heads = FactHeads(pam.perceiver.sem_tokens.weight.numel(), IN_CLOSE_UP)
         self.layout_heads = FactHeads(width * LAYOUT * LAYOUT, IN_CLOSE_UP)
+        self.means = nn.Parameter(torch.randn(len(CATEGORIES) + KINDS, width))
 
     def forward(self, batch: SceneBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch and what to show of it. progress: share of the steps done, 0..1."""
@@ -47,7 +53,16 @@ class CloseUpStage(nn.Module):
         layout = F.adaptive_avg_pool2d(output.image, LAYOUT).flatten(1)
         facts = facts + 0.5 * self.layout_heads.loss(layout, batch.classes)
         near, _ = mask_loss(output, batch.close_masks, balance=0.0)
-        return seen, facts + 0.1 * near, {"facts": float(facts.detach()), "classified": float(right)}
+        told, known = self._told_apart(embed(semantic), batch.kinds)
+        figures = {"facts": float(facts.detach()), "classified": float(right), "told apart": known}
+        return seen, facts + 0.5 * told + 0.1 * near, figures
+
+    def _told_apart(self, embeddings: Tensor, kinds: Tensor) -> tuple[Tensor, float]:
+        """The cross entropy of the kinds of things, embeddings float (B, C), and the share that is right."""
+        logits = SHARPNESS * embeddings @ F.normalize(self.means, dim=1).T
+        known = kinds >= 0
+        loss = F.cross_entropy(logits, kinds, ignore_index=-1, reduction="sum") / known.sum().clamp(min=1)
+        return loss, float((logits.argmax(1) == kinds)[known].float().mean()) if known.any() else 0.0
 
     def look_at_first(self, batch: SceneBatch) -> tuple[SamOutput, Tensor, dict[str, float]]:
         """What SAM 2 makes of the first picture of a batch, its mask loss, and what to show of it."""

@@ -67,6 +67,7 @@ class SceneBatch:
     rough:  float32 (N*K, 1, S/4, S/4) logits of a mask prompt, or None.
     close, close_rough, close_masks: the same of close-ups, around the rough mask; (N*K, …) all of them.
     classes: int64 (N*K, len(FACTS)).                      facts: N*K of them.
+    kinds:   int64 (N*K,), see SceneObject; -1 for None.
     """
 
     pixels: Tensor
@@ -78,6 +79,7 @@ class SceneBatch:
     close_rough: Tensor
     close_masks: Tensor
     classes: Tensor
+    kinds: Tensor
     facts: list[Facts]
 
     def to(self, device: torch.device) -> SceneBatch:
@@ -107,7 +109,8 @@ class SceneBatches(Dataset[SceneBatch]):
         picks = [(scene, int(j)) for scene in scenes for j in self._pick(scene, rng)]
         rows = [self._row(scene, j, clicks, boxed, rng) for scene, j in picks]
         columns = list(zip(*rows, strict=True))
-        facts = [scene.objects[j].facts for scene, j in picks]
+        things = [scene.objects[j] for scene, j in picks]
+        facts = [thing.facts for thing in things]
         return SceneBatch(
             pixels=torch.stack([preprocess(scene.image, series.side) for scene in scenes]),
             masks=torch.stack(columns[0]),
@@ -118,6 +121,7 @@ class SceneBatches(Dataset[SceneBatch]):
             close_rough=torch.stack(columns[5]),
             close_masks=torch.stack(columns[6]),
             classes=torch.tensor([[names.index(getattr(f, key)) for key, names in FACTS.items()] for f in facts]),
+            kinds=torch.tensor([-1 if thing.kind is None else thing.kind for thing in things]),
             facts=facts,
         )
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from model.training import photographs
 from model.training.facts import COLOURS, TEXTURES, VALUES, Facts, lab_distance, look_at
+from model.training.kinds import KINDS
 from model.training.shapes import CATEGORIES, UNKNOWN, draw
 
-DATA_VERSION = "scenes-3"
+DATA_VERSION = "scenes-4"
 """Changes whenever the same seed draws other scenes to train on."""
 
 SIDE = 384
@@ -35,10 +36,15 @@ _WEIGHTS = np.array([3.0 if category == UNKNOWN else 1.0 for category in CATEGOR
 
 @dataclass(frozen=True, eq=False)
 class SceneObject:
-    """One object: its visible mask, bool (S, S), and the facts about it."""
+    """One object: its visible mask, bool (S, S), and the facts about it.
+
+    kind: which of all things that are to be told apart it is: a category by its place in CATEGORIES, a numbered shape
+          by its number after these; None for things like no other.
+    """
 
     mask: np.ndarray
     facts: Facts
+    kind: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +63,13 @@ class _Thing:
     area: float
     category: str
     texture: str
+    kind: int | None
 
 
 def draw_scene(seed: int, index: int, side: int = SIDE, *, photographed: bool = False) -> Scene:
     """Scene number `index` of the series `seed`: always the same picture for the same arguments.
 
-    photographed: whether grounds and surfaces may come from photographs.
+    photographed: whether grounds and surfaces may come from photographs, and numbered shapes lie among the things.
     """
     rng = np.random.default_rng((seed, index))
     other = np.random.default_rng((seed, index, 11)) if photographed else None
@@ -73,15 +80,17 @@ def draw_scene(seed: int, index: int, side: int = SIDE, *, photographed: bool = 
     things: list[tuple[np.ndarray, _Thing]] = []
     for _ in range(int(rng.integers(1, 7))):
         category = str(rng.choice(CATEGORIES, p=_WEIGHTS / _WEIGHTS.sum()))
-        coat = None
+        coat, kind = None, None
+        if other is not None and other.random() < (0.6 if category == UNKNOWN else 0.15):
+            category, kind = UNKNOWN, int(other.integers(KINDS))
         if other is not None and other.random() < (0.4 if category == UNKNOWN else 0.08):
             coat = photographs.cut(other, side, photographs.SURFACES).image
-        thing = _place(image, taken, category, rng, coat)
+        thing = _place(image, taken, category, kind, rng, coat)
         things = [(old & ~thing.mask, other) for old, other in things] + [(thing.mask, thing)]
         taken |= thing.mask
     final = _degrade(image, rng)
     objects = [
-        SceneObject(mask, look_at(final, mask, _recognised(thing, mask), thing.texture))
+        SceneObject(mask, look_at(final, mask, _recognised(thing, mask), thing.texture), _kind(thing, mask))
         for mask, thing in things
         if mask.sum() >= 0.0012 * side * side
     ]
@@ -111,6 +120,14 @@ def _recognised(thing: _Thing, visible: np.ndarray) -> str:
     return thing.category if visible.sum() >= RECOGNISABLE * thing.area else UNKNOWN
 
 
+def _kind(thing: _Thing, visible: np.ndarray) -> int | None:
+    if visible.sum() < RECOGNISABLE * thing.area:
+        return None
+    if thing.kind is not None:
+        return len(CATEGORIES) + thing.kind
+    return None if thing.category == UNKNOWN else CATEGORIES.index(thing.category)
+
+
 def _noise(side: int, cells: int, rng: np.random.Generator) -> np.ndarray:
     coarse = rng.random((cells, cells), np.float32)
     return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)[..., None]
@@ -137,7 +154,12 @@ def _background(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _place(
-    image: np.ndarray, taken: np.ndarray, category: str, rng: np.random.Generator, coat: np.ndarray | None
+    image: np.ndarray,
+    taken: np.ndarray,
+    category: str,
+    kind: int | None,
+    rng: np.random.Generator,
+    coat: np.ndarray | None,
 ) -> _Thing:
     """Paint one thing onto `image`, float32 (S, S, 3), in place.
 
@@ -146,8 +168,10 @@ def _place(
     side = image.shape[0]
     extent = side * float(np.exp(rng.uniform(np.log(0.1), np.log(1.0))))
     sheet = int(np.clip(2 * extent, 48, SHEET))
-    outline, relief = draw(category, sheet, rng)
+    outline, relief = draw(category, sheet, rng, kind)
     angle = rng.uniform(0, 360) if category in TURNED else rng.normal(0, 8)
+    if kind is not None:
+        angle = rng.normal(0, 20)
     turn = cv2.getRotationMatrix2D((sheet / 2, sheet / 2), angle, extent / sheet)
     x, y = _free_spot(taken, extent, rng)
     reach = 0.72 * extent
@@ -170,7 +194,7 @@ def _place(
     view += (np.clip(paint, 0, 255) - view) * soft
     mask = np.zeros(taken.shape, bool)
     mask[y0:y1, x0:x1] = soft[..., 0] > 0.5
-    return _Thing(mask, float((outline > 127).sum()) * (extent / sheet) ** 2, category, texture)
+    return _Thing(mask, float((outline > 127).sum()) * (extent / sheet) ** 2, category, texture, kind)
 
 
 def _free_spot(taken: np.ndarray, extent: float, rng: np.random.Generator) -> tuple[float, float]:

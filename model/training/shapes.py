@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from model.training import things
+from model.training.kinds import draw_kind
 from model.training.sheet import Sheet, around
 
 DEFINITIONS = {
@@ -43,14 +44,15 @@ UNKNOWN = "object"
 CATEGORIES = tuple(DEFINITIONS)
 
 
-def draw(category: str, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw(category: str, side: int, rng: np.random.Generator, kind: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Draw one thing upright in a square.
 
+    kind: the number of the shape that an UNKNOWN thing is to have, see `kinds.py`, or None for any.
     Returns its outline, uint8 (side, side) of 0 and 255, and its relief, float32 (side, side) around 1, by which the
     colour is to be multiplied.
     """
     sheet = Sheet(side, rng)
-    relief = PAINTERS[category](sheet)
+    relief = PAINTERS[category](sheet) if kind is None else draw_kind(kind, sheet)
     return sheet.outline, np.broadcast_to(relief, sheet.outline.shape).astype(np.float32)
 
 
