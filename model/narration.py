@@ -26,7 +26,7 @@ from model.speaker import PLAIN, WordOptions
 from model.tracking import FrameMasks, TrackedMask, Tracker
 
 Ends = Literal["fixed", "change"]
-Reason = Literal["length", "appearance", "motion", "gone", "back", "end"]
+Reason = Literal["length", "appearance", "motion", "gone", "end"]
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,15 @@ class Event:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A frame, where the objects are on it, and the events that ended with it."""
+    """A frame, where the objects are on it, and the events that ended with it.
+
+    is_end: whether this is the last frame once more, for the events that the end of the stream ended.
+    """
 
     frame: Frame
     masks: FrameMasks
     events: tuple[Event, ...]
+    is_end: bool = False
 
 
 def narrate(
@@ -95,6 +99,8 @@ def narrate(
 ) -> Generator[Step, None, None]:
     """Follow and describe objects while frames come; one Step for each frame, as soon as it is done.
 
+    The end of the stream may end events, which then come with one more Step.
+
     frames:  any source, such as `model.frames.open_stream`; while words are written it waits, or drops, as it was told.
     prompts: on the first frame.
     labels:  where given, categories are chosen from them.
@@ -106,8 +112,6 @@ def narrate(
     stories = {key: _Story(pam, key, options, labels, words) for key in prompts}
     step: Step | None = None
     for number, frame in enumerate(frames):
-        if step is not None:
-            yield step
         arrived = time.monotonic()
         masks = tracker.step(frame, prompts if number == 0 else None)
         events = []
@@ -116,11 +120,13 @@ def narrate(
             if (event := story.goes_on(frame, masks.objects[key], rows, arrived)) is not None:
                 events.append(event)
         step = Step(frame, masks, tuple(events))
+        yield step
     if step is None:
         raise TrackError("the stream has no frames")
     arrived = time.monotonic()
-    last = (event for story in stories.values() if (event := story.ends(arrived)) is not None)
-    yield Step(step.frame, step.masks, (*step.events, *last))
+    last = tuple(event for story in stories.values() if (event := story.ends(arrived)) is not None)
+    if last:
+        yield Step(step.frame, step.masks, last, is_end=True)
 
 
 def _rows(pam: PAM, tracker: Tracker, key: Hashable, story: _Story) -> Tensor | None:
@@ -170,7 +176,6 @@ class _Story:
         self._pam, self._key, self._options, self._labels, self._words = pam, key, options, labels, words
         self._clip = _Clip()
         self._smoothed = Smoothed(options.least)
-        self._began: Frame | None = None
         self._span: tuple[int, float, int, float] | None = None
         self._start: Look | None = None
         self._told: Look | None = None
@@ -203,10 +208,9 @@ class _Story:
         length = frame.time - self._span[1]
         if self._start is None and (length >= self._options.least or back):
             self._start = now
-        if length < 2 * self._options.least or self._start is None:
-            return None
-        if self._options.ends == "change" and (change := now.differs(self._start, self._options)) is not None:
-            return self._tell(change, arrived)
+        if self._options.ends == "change" and self._start is not None and length >= 2 * self._options.least:
+            if (change := now.differs(self._start, self._options)) is not None:
+                return self._tell(change, arrived)
         return self._tell("length", arrived) if length >= self._options.seconds else None
 
     def ends(self, arrived: float) -> Event | None:

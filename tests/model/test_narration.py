@@ -43,7 +43,8 @@ def events(pam: PAM, frames: Iterator[Frame], options: NarrationOptions) -> list
 def test_a_step_for_every_frame(nano: PAM):
     """Masks come with each frame, in order, and every event lies in what was shown."""
     steps = list(narrate(nano, film(3), PROMPT, NarrationOptions("fixed", 1.0, silent=False), words=SHORT))
-    assert [step.frame.index for step in steps] == [step.masks.index for step in steps] == list(range(30))
+    assert [step.frame.index for step in steps] == [step.masks.index for step in steps] == [*range(30), 29]
+    assert [step.is_end for step in steps] == [False] * 30 + [True]
     told = [event for step in steps for event in step.events]
     assert len(told) == 3
     assert told[0].first == 0
