@@ -16,6 +16,7 @@ from backend.predict_cli import predict
 from backend.settings import Settings
 from backend.stats.cli import stats
 from backend.train_cli import train
+from backend.watch_cli import watch
 from backend.weights_cli import app as weights
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ def train_nano(context: typer.Context) -> None:
     nano(context.args, prog_name=context.command_path)
 
 
-for command in (predict, preannotate, rank, export, diff, stats, train):
+for command in (predict, watch, preannotate, rank, export, diff, stats, train):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(jobs, name="jobs")
