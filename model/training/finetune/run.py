@@ -79,8 +79,8 @@ def run(
     """Train as `options` say, and give the report; `options.out` then holds a checkpoint that `model.load` takes.
 
     show: told the stage, the steps done and all of them. say: told what a person should know.
-    Raises RecordError where the data cannot be learned from, TrainingError where the folder cannot be used, and
-    loop.Stopped when a signal came.
+    Raises RecordError where the data cannot be learned from, TrainingError where the folder cannot be used,
+    CheckpointError where the base cannot be loaded or the disk is full, and loop.Stopped when a signal came.
     """
     if (done := options.out / REPORT).is_file():
         say(f"{options.out} is done already")

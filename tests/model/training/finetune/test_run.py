@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import model
-from model.errors import RecordError, TrainingError
+from model.errors import CheckpointError, RecordError, TrainingError
 from model.training.finetune import run as run_module
 from model.training.finetune.loop import Stopped
 from model.training.finetune.run import Options, run
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_the_last_state(options: Make, undisturbed: Path, ver
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(TrainingError, match="words.pt cannot be written.*start again"):
+        with pytest.raises(CheckpointError, match="words.pt cannot be written.*start again"):
             run(tiny(version, out), full_after_two)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
