@@ -29,5 +29,9 @@ class TrackError(ModelError):
     """A video or clip that cannot be followed: no frames, or no prompted frame yet."""
 
 
+class VideoError(ModelError):
+    """A video, folder of frames or stream that cannot be opened or read: truncated, without pictures, too large, lost."""
+
+
 class RecordError(ModelError):
     """A training record that cannot be learned from."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,13 @@ class SamOutput:
         if len(self.logits) == 1:
             return self
         return SamOutput(*(_row(t, index) for t in (self.logits, self.iou, self.object_score, self.tokens, self.image)))
+
+    @classmethod
+    def together(cls, outputs: Sequence[SamOutput]) -> SamOutput:
+        """Several prompts as one batch."""
+        if len(outputs) == 1:
+            return outputs[0]
+        return cls(*(torch.cat([getattr(o, f.name) for o in outputs]) for f in dataclass_fields(cls)))
 
 
 def _row(batch: Tensor, index: int) -> Tensor:

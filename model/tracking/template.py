@@ -1,0 +1,159 @@
+"""What an object looked like, and how well a place in another frame looks like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SIDE = 96
+"""Longest side of a template, in its own pixels."""
+
+MARGIN = 0.12
+"""Surroundings that a template holds on each side, relative to the object: registration needs its outline."""
+
+ROUNDS, LEAST_GAIN = 12, 1e-3
+"""When registration stops: iterations, and what the correlation must gain in one."""
+
+UNLIKE = 14.0
+"""How far, in Lab units, a pixel may be from the template's to count as the object's still."""
+
+Pose = np.ndarray
+"""float64 (2, 3): from pixels of a template to pixels of a frame, both with centres at whole numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """An object as it was on one frame.
+
+    lab:   float32 (h, w, 3), CIE Lab, lightly smoothed.
+    inner: bool (h, w), the object.
+    mask:  float32 (H', W'), the object's outline at the frame's own resolution.
+    place: Pose, where the template was on its frame.
+    fine:  Pose, from the pixels of `mask` to those of the template.
+    """
+
+    lab: np.ndarray
+    inner: np.ndarray
+    mask: np.ndarray
+    place: Pose
+    fine: Pose
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, as OpenCV takes them."""
+        return self.lab.shape[1], self.lab.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """How a place looks beside a template.
+
+    correlation: of lightness on the object, -1..1.
+    seen:        bool (h, w), the object's pixels that look as they did.
+    share:       of the object's pixels that do, 0..1.
+    """
+
+    correlation: float
+    seen: np.ndarray
+    share: float
+
+
+def take(image: np.ndarray, mask: np.ndarray) -> Template:
+    """The template of a mask, bool (H, W), that is not empty, on uint8 (H, W, 3) RGB."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    room = max(2, round(MARGIN * max(w, h)))
+    height, width = mask.shape
+    x0, y0, x1, y1 = max(0, x - room), max(0, y - room), min(width, x + w + room), min(height, y + h + room)
+    scale = min(1.0, SIDE / max(x1 - x0, y1 - y0))
+    size = (max(4, round((x1 - x0) * scale)), max(4, round((y1 - y0) * scale)))
+    sx, sy = (x1 - x0) / size[0], (y1 - y0) / size[1]
+    crop = np.ascontiguousarray(mask[y0:y1, x0:x1]).astype(np.float32)
+    small = cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA)
+    covered = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    place = np.array([[sx, 0, x0 + sx / 2 - 0.5], [0, sy, y0 + sy / 2 - 0.5]])
+    fine = np.array([[1 / sx, 0, 0.5 / sx - 0.5], [0, 1 / sy, 0.5 / sy - 0.5]])
+    inner = covered > 0.5
+    return Template(_lab(small), inner if inner.any() else covered >= covered.max(), crop, place, fine)
+
+
+def view(image: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
+    """The frame as the template would show it at a pose: Lab, float32 (h, w, 3)."""
+    scale = float(np.sqrt(abs(np.linalg.det(pose[:, :2]))))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    if scale < 1.5:
+        return _lab(cv2.warpAffine(image, pose, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    # Pixels of the template are averages of several: first at a finer grid, then by area.
+    fold = min(4, round(scale))
+    fine = pose.copy()
+    fine[:, :2] /= fold
+    fine[:, 2] -= fine[:, :2] @ np.full(2, (fold - 1) / 2)
+    large = cv2.warpAffine(
+        image, fine, (size[0] * fold, size[1] * fold), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return _lab(cv2.resize(large, size, interpolation=cv2.INTER_AREA))
+
+
+def register(template: Template, image: np.ndarray, pose: Pose) -> tuple[Pose, Likeness]:
+    """The pose near `pose` at which the frame looks most like the template, and how much it does.
+
+    By enhanced correlation (Evangelidis and Psarakis 2008), which minds neither brightness nor contrast.
+    """
+    shown = view(image, pose, template.size)
+    before = compare(template, shown)
+    mask = cv2.dilate(template.inner.astype(np.uint8), np.ones((3, 3), np.uint8))
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ROUNDS, LEAST_GAIN)
+    shift = np.eye(2, 3, dtype=np.float32)
+    try:
+        _, shift = cv2.findTransformECC(
+            template.lab[..., 0], shown[..., 0], shift, cv2.MOTION_AFFINE, criteria, mask, 3
+        )
+    except cv2.error:  # it does not converge where there is nothing to hold on to
+        return pose, before
+    moved = compose(pose, shift.astype(np.float64))
+    if not _plausible(shift):
+        return pose, before
+    after = compare(template, view(image, moved, template.size))
+    better = after.share * (1 + after.correlation) > before.share * (1 + before.correlation)
+    return (moved, after) if better else (pose, before)
+
+
+def compare(template: Template, shown: np.ndarray) -> Likeness:
+    """How much of the object a view shows."""
+    inner = template.inner
+    a, b = template.lab[inner], shown[inner]
+    # Light changes from frame to frame; the object's own differences stay.
+    drift = np.clip(np.median(b - a, axis=0), -UNLIKE, UNLIKE)
+    off = np.abs(shown - template.lab - drift)
+    far = cv2.blur(np.sqrt((off**2).sum(axis=2)), (3, 3))
+    seen = inner & (far < UNLIKE)
+    u, v = a[:, 0] - a[:, 0].mean(), b[:, 0] - b[:, 0].mean()
+    norm = float(np.sqrt((u @ u) * (v @ v)))
+    return Likeness(float(u @ v) / norm if norm > 1e-6 else 0.0, seen, float(seen.sum() / inner.sum()))
+
+
+def paint(template: Template, pose: Pose, seen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The object's mask on a frame of that shape, bool (H, W): its outline at a pose, less what is hidden."""
+    size = (shape[1], shape[0])
+    soft = cv2.warpAffine(template.mask, compose(pose, template.fine), size, flags=cv2.INTER_LINEAR)
+    hidden = template.inner & ~seen
+    if not hidden.any():
+        return soft > 0.5
+    gone = cv2.warpAffine(hidden.astype(np.float32), pose, size, flags=cv2.INTER_LINEAR)
+    return (soft > 0.5) & (gone < 0.5)
+
+
+def compose(outer: Pose, inner: Pose) -> Pose:
+    """`inner` first, then `outer`."""
+    return np.hstack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]])
+
+
+def _plausible(shift: np.ndarray) -> bool:
+    """Whether a change of pose from one frame to the next is one that things make."""
+    stretch = np.linalg.svd(shift[:, :2], compute_uv=False)
+    return bool(stretch[0] < 1.25 and stretch[-1] > 0.8 and np.abs(shift[:, 2]).max() < SIDE / 2)
+
+
+def _lab(image: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), (3, 3), 0)
