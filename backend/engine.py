@@ -89,6 +89,15 @@ class Engine:
         with self._using("explain", timeout) as pam:
             return pam.describe(found, [category], self._options)
 
+    @contextmanager
+    def turn(self, step: str, timeout: float) -> Iterator[PAM]:
+        """The model for something of the caller's own, which is called `step` in `/metrics`; keep it short.
+
+        timeout: seconds to wait for it. Raises what `perceive` does.
+        """
+        with self._using(step, timeout) as pam:
+            yield pam
+
     def check_ready(self) -> PAM:
         """The model; raises ModelNotReady, with the reason, as long as there is none."""
         if self._pam is None:

@@ -14,3 +14,6 @@ ENCODED_IMAGES = Counter("pam_studio_encoded_images", "Images asked for, by wher
 CACHE_BYTES = Gauge("pam_studio_cache_bytes", "Memory that encoded images take.")
 SUGGESTIONS = Counter("pam_studio_suggestions", "Regions suggested.")
 WEBHOOKS = Counter("pam_studio_webhooks", "Webhooks journalled.", ["action"])
+TRACKS = Gauge("pam_studio_tracks", "Objects that are being followed through videos, or wait for it.")
+TRACKED_FRAMES = Counter("pam_studio_tracked_frames", "Frames of videos that an object was followed through.")
+VIDEO_BYTES = Gauge("pam_studio_video_bytes", "Disk that fetched videos take.")

@@ -28,6 +28,7 @@ from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.smart_prompt import SmartPrompt, read_prompt
 from backend.suggestion import Suggestion, to_text
+from backend.video.suggest import VideoSuggester
 from model import Region
 
 _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
@@ -58,6 +59,7 @@ class Suggester:
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
         self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
+        self.videos = VideoSuggester(settings, engine, ledger, studios)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
@@ -71,12 +73,15 @@ class Suggester:
         self._engine.check_ready()
         if request.context is None:
             if len(request.tasks) == 1:
-                self._prepare(request, request.tasks[0], config)
-            return []
-        if request.is_about_video:
+                (self.videos.prepare if config.video else self._prepare)(request, request.tasks[0], config)
             return []
         if len(request.tasks) != 1:
             raise RequestError(f"a prompt belongs to one task, got {len(request.tasks)}")
+        if request.is_about_video and config.video is None:
+            return []
+        if config.video:
+            found = self.videos.suggest(request, request.tasks[0], config)
+            return [] if found is None else [Prediction(found.results, found.score, self._engine.version, {})]
         prompt = self._read_prompt(request, request.tasks[0], config)
         return [] if prompt is None else [self._answer(request, request.tasks[0], config, prompt)]
 
