@@ -12,6 +12,7 @@ from backend.options import with_settings
 from backend.predict_cli import predict
 from backend.settings import Settings
 from backend.stats.cli import stats
+from backend.watch_cli import watch
 from backend.weights_cli import app as weights
 
 app = typer.Typer(
@@ -40,7 +41,7 @@ def train_nano(context: typer.Context) -> None:
     nano(context.args, prog_name=context.command_path)
 
 
-for command in (predict, export, diff, stats):
+for command in (predict, watch, export, diff, stats):
     app.command()(command)
 app.add_typer(weights, name="weights")
 

@@ -30,7 +30,7 @@ class TrackError(ModelError):
 
 
 class VideoError(ModelError):
-    """A video, folder of frames or stream that cannot be opened or read: truncated, without pictures, too large, lost."""
+    """A video, folder of frames or stream that cannot be read: truncated, without pictures, too large, or lost."""
 
 
 class RecordError(ModelError):

@@ -129,6 +129,24 @@ class PAM(nn.Module):
         return [words for words, _ in self._tell(segmentations, labels, options)]
 
     @torch.inference_mode()
+    def describe_visual(
+        self,
+        visual: Tensor,
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+        previous: str | None = None,
+    ) -> Words:
+        """What `describe` says, about what `visual` stands for, float (1, V, hidden): a region, or a clip.
+
+        previous: of a clip, the caption of the one before it, or "": the caption's question then is the one about
+        clips. None for a region of a picture.
+        """
+        prefix = self.read(visual)
+        if labels is None:
+            return self._speaker.describe(prefix, options, previous)[0]
+        return self._speaker.describe_as_one_of(prefix, labels, options, previous)[0]
+
+    @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
         """Weigh which of a list of labels a region is; see model/vocabulary.py. Raises LabelError."""
         return self._speaker.rank(self.read(self.visual_tokens([segmentation])), labels, language)

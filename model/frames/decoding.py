@@ -9,8 +9,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
@@ -63,7 +62,8 @@ def named(source: str) -> str:
     scheme, found, rest = source.partition("://")
     if not found:
         return source
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def pictures(container: InputContainer, name: str, limits: FrameLimits) -> VideoStream:
@@ -81,7 +81,7 @@ def pictures(container: InputContainer, name: str, limits: FrameLimits) -> Video
     context.options = {"max_pixels": str(limits.max_pixels)}
     for other in container.streams:
         if other.index != stream.index:
-            other.discard = "all"
+            other.discard = Discard.all
     return stream
 
 
@@ -111,7 +111,7 @@ class Upright:
 
 def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """The display matrix's linear part, each entry -1, 0 or 1: x' = a x + c y, y' = b x + d y, y down."""
-    side = frame.side_data.get(SideData.DISPLAYMATRIX)
+    side = frame.side_data.get("DISPLAYMATRIX")
     if side is None:
         return _IDENTITY
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5] / 65536.0

@@ -43,7 +43,7 @@ class FrameLimits:
             raise VideoError(f"{name} has frames of {width} x {height} pixels: nothing can be seen")
         if height * width > self.max_pixels:
             raise VideoError(
-                f"{name} has frames of {width} x {height} pixels, more than the {self.max_pixels} allowed: scale it down"
+                f"{name} has frames of {width} x {height} pixels, over the {self.max_pixels} allowed: scale it"
             )
         if frames > self.max_frames:
             raise VideoError(f"{name} has over {self.max_frames} frames, the most that are allowed: cut it")
@@ -105,11 +105,9 @@ class Frames(ABC):
         end = (len(self) if step > 0 else -1) if stop is None else min(max(stop, -1), len(self))
         return range(start, end, step)
 
-    def close(self) -> None:
-        """Let go of what is held."""
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        # Nothing is held; a walk that was not finished is closed like any generator.
+        return None

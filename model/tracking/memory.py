@@ -43,7 +43,7 @@ class MemoryFollower:
         frame = video.encode_frame(pam.sam, pixels)
         prompted = {key: self._prompted(frame, image, key, prompt) for key, prompt in prompts.items()}
         for key in prompts:
-            if any(key in group.keys for group in self._groups):
+            if self.follows(key):
                 self.forget(key)
         outputs = {}
         for group in self._groups:
@@ -60,6 +60,10 @@ class MemoryFollower:
                 found[key] = replace(found[key], mask=prompt.mask)
         return found
 
+    def follows(self, key: Hashable) -> bool:
+        """See `Follower.follows`."""
+        return any(key in group.keys for group in self._groups)
+
     def forget(self, key: Hashable) -> None:
         """See `Follower.forget`."""
         for group in self._groups:
@@ -75,7 +79,7 @@ class MemoryFollower:
         raise TrackError(f"{key} is not followed")
 
     def _prompted(self, frame: FrameFeatures, image: np.ndarray, key: Hashable, prompt: Prompt) -> SamOutput:
-        """What SAM 2 makes of a prompt: on the frame alone, or, for clicks on what is followed, on what it remembers."""
+        """What SAM 2 makes of a prompt: on the frame alone, or for clicks on what is followed, of what it remembers."""
         height, width = image.shape[:2]
         followed = next((group for group in self._groups if key in group.keys), None)
         if followed is None or prompt.box is not None or prompt.mask is not None:

@@ -35,17 +35,25 @@ POINTS = 500
 GONE = 0.3
 """Share of the object that must look like itself for it to be there."""
 
+KINSHIP = 0.2
+"""Correlation that it must have too, where the object has any pattern: a plain wall may have its colours."""
+
 FAMILIAR = 0.8
-"""Share from which what is seen is sure enough to learn the motion and the looks from."""
+"""Share from which what is seen is sure enough to learn its motion from."""
+
+HABIT = 0.1
+"""How much better than where it was going a place must look for an object that is half hidden to be there: what hides
+it moves too, and would take it along."""
 
 CHANGED = 0.65
-"""Share under which a well followed object has changed, so that its outline is settled anew."""
+"""Share under which an object that is still followed has turned or changed, so that its outline is settled anew."""
 
-LEAST_AGREEMENT = 0.6
+LEAST_AGREEMENT = 0.7
 """IoU with the carried mask that a newly settled outline must have."""
 
 REST = 8
-"""Frames between two settlements: one costs as much as many frames."""
+"""Frames for which it must have changed: less is something that passes before it, and settling costs as much as many
+frames."""
 
 PATIENCE = 5
 """Frames for which a hidden object is looked for where it was going before it is looked for everywhere."""
@@ -60,7 +68,7 @@ class Thing:
     pose:    of `latest` on the last frame.
     motion:  Pose, how it moved from frame to frame when it was last seen.
     lost:    frames since it was seen.
-    rest:    frames until it may be settled anew.
+    changed: frames since it looked as it did.
     """
 
     first: Template
@@ -69,7 +77,7 @@ class Thing:
     mask: np.ndarray
     motion: Pose = field(default_factory=lambda: np.eye(2, 3))
     lost: int = 0
-    rest: int = REST
+    changed: int = 0
 
 
 class MotionFollower:
@@ -87,8 +95,11 @@ class MotionFollower:
         working = proposals.prepare(image) if prompts else None
         for key, prompt in prompts.items():
             before = found.get(key)
-            if before is not None and before.visible and prompt.box is None and prompt.mask is None:
-                prompt = replace(prompt, mask=before.mask)
+            if before is not None and prompt.box is None and prompt.mask is None:
+                if before.visible:
+                    prompt = replace(prompt, mask=before.mask)
+                elif not any(point.positive for point in prompt.points):
+                    continue  # it is not there, which is what the click says too
             if prompt.mask is not None and not prompt.points and prompt.box is None:
                 mask, score = prompt.mask, 1.0
             else:
@@ -100,6 +111,10 @@ class MotionFollower:
         self._before = image
         return found
 
+    def follows(self, key: Hashable) -> bool:
+        """See `Follower.follows`."""
+        return key in self._things
+
     def forget(self, key: Hashable) -> None:
         """See `Follower.forget`."""
         if self._things.pop(key, None) is None:
@@ -107,14 +122,41 @@ class MotionFollower:
 
     def _follow(self, thing: Thing, image: np.ndarray) -> TrackedMask:
         assert self._before is not None
-        step = thing.motion if thing.lost else self._measured(thing, self._before, image)
-        guess = templates.compose(step, thing.pose)
-        pose, likeness = templates.register(thing.latest, image, guess)
-        if likeness.share < GONE or not _inside(thing.latest, pose, image.shape):
+        guess = templates.compose(thing.motion, thing.pose)
+        guesses = [guess]
+        if not thing.lost:
+            guesses = [templates.compose(self._measured(thing, self._before, image), thing.pose), guess]
+        pose, likeness = templates.register(thing.latest, image, guesses)
+        if likeness.share < FAMILIAR:
+            straight = templates.look(thing.latest, image, guess)
+            if likeness.worth < straight.worth + HABIT:
+                pose, likeness = guess, straight
+        if not _is_there(thing.latest, likeness) or not _inside(thing.latest, pose, image.shape):
             return self._missed(thing, image, guess)
         if likeness.share > FAMILIAR:
             thing.motion = templates.compose(pose, _inverse(thing.pose))
-        return self._seen(thing, image, pose, likeness)
+        thing.changed = thing.changed + 1 if likeness.share < CHANGED else 0
+        found = self._seen(thing, image, pose, likeness)
+        return self._settled(thing, image, found) if thing.changed >= REST else found
+
+    def _settled(self, thing: Thing, image: np.ndarray, found: TrackedMask) -> TrackedMask:
+        """An object that looks different by now, with the outline and the looks that it has now."""
+        thing.changed = 0
+        whole = templates.paint(thing.latest, thing.pose, thing.latest.inner, image.shape[:2])
+        if not whole.any():
+            return found
+        x, y, w, h = cv2.boundingRect(whole.view(np.uint8))
+        room = round(ROOM * max(w, h))
+        rows, columns = slice(max(0, y - room), y + h + room), slice(max(0, x - room), x + w + room)
+        carried = np.ascontiguousarray(whole[rows, columns])
+        best = proposals.propose(proposals.prepare(np.ascontiguousarray(image[rows, columns])), Prompt(mask=carried))[0]
+        if (best.mask & carried).sum() < LEAST_AGREEMENT * (best.mask | carried).sum():
+            return found
+        mask = np.zeros(image.shape[:2], bool)
+        mask[rows, columns] = best.mask
+        thing.latest = templates.take(image, mask)
+        thing.pose, thing.mask = thing.latest.place, mask
+        return TrackedMask(mask, best.score, found.object_score)
 
     def _seen(self, thing: Thing, image: np.ndarray, pose: Pose, likeness: Likeness) -> TrackedMask:
         thing.pose, thing.lost = pose, 0
@@ -163,6 +205,10 @@ class MotionFollower:
         sx, sy = (x1 - x0) / size[0], (y1 - y0) / size[1]
         to_frame = np.array([[sx, 0, x0 + sx / 2 - 0.5], [0, sy, y0 + sy / 2 - 0.5]])
         return templates.compose(to_frame, templates.compose(found, _inverse(to_frame)))
+
+
+def _is_there(template: Template, likeness: Likeness) -> bool:
+    return likeness.share >= GONE and (likeness.correlation >= KINSHIP or template.plain)
 
 
 def _inside(template: Template, pose: Pose, shape: tuple[int, ...]) -> bool:

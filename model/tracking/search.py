@@ -32,7 +32,7 @@ def search(template: Template, image: np.ndarray, near: Pose | None) -> tuple[Po
     poses = [near] if near is not None else _places(template, image)
     best: tuple[Pose, Likeness] | None = None
     for pose in poses:
-        found, likeness = templates.register(template, image, pose)
+        found, likeness = templates.register(template, image, [pose])
         if likeness.share >= SURE_SHARE and likeness.correlation >= SURE_CORRELATION:
             if best is None or likeness.share > best[1].share:
                 best = found, likeness
@@ -56,9 +56,7 @@ def _places(template: Template, image: np.ndarray) -> list[Pose]:
         if shape[0] < small.shape[1] or shape[1] < small.shape[0]:
             continue
         frame = cv2.resize(image, shape, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        scores = cv2.matchTemplate(
-            cv2.cvtColor(frame, cv2.COLOR_RGB2Lab), small, cv2.TM_CCOEFF_NORMED, mask=weights
-        )
+        scores = cv2.matchTemplate(cv2.cvtColor(frame, cv2.COLOR_RGB2Lab), small, cv2.TM_CCOEFF_NORMED, mask=weights)
         scores[~np.isfinite(scores) | (np.abs(scores) > 1.01)] = -1
         for _ in range(TRIES):
             _, score, _, (x, y) = cv2.minMaxLoc(scores)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -18,6 +20,18 @@ ROUNDS, LEAST_GAIN = 12, 1e-3
 
 UNLIKE = 14.0
 """How far, in Lab units, a pixel may be from the template's to count as the object's still."""
+
+PLAIN = 3.0
+"""Standard deviation of lightness, in Lab units, under which there is no pattern."""
+
+SURE = 0.9
+"""Worth of a place from which no other is looked for."""
+
+AROUND = 24
+"""How far around a place is searched, in pixels of a template."""
+
+COARSE = 3
+"""Pixels of a template to one of the search."""
 
 Pose = np.ndarray
 """float64 (2, 3): from pixels of a template to pixels of a frame, both with centres at whole numbers."""
@@ -40,6 +54,11 @@ class Template:
     place: Pose
     fine: Pose
 
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the object has no pattern to speak of."""
+        return float(self.lab[..., 0][self.inner].std()) < PLAIN
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, as OpenCV takes them."""
@@ -58,6 +77,11 @@ class Likeness:
     correlation: float
     seen: np.ndarray
     share: float
+
+    @property
+    def worth(self) -> float:
+        """By which places are compared, 0..1."""
+        return self.share * (1 + self.correlation) / 2
 
 
 def take(image: np.ndarray, mask: np.ndarray) -> Template:
@@ -89,34 +113,66 @@ def view(image: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
     fine = pose.copy()
     fine[:, :2] /= fold
     fine[:, 2] -= fine[:, :2] @ np.full(2, (fold - 1) / 2)
-    large = cv2.warpAffine(
-        image, fine, (size[0] * fold, size[1] * fold), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
+    large = cv2.warpAffine(image, fine, (size[0] * fold, size[1] * fold), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return _lab(cv2.resize(large, size, interpolation=cv2.INTER_AREA))
 
 
-def register(template: Template, image: np.ndarray, pose: Pose) -> tuple[Pose, Likeness]:
-    """The pose near `pose` at which the frame looks most like the template, and how much it does.
+def register(template: Template, image: np.ndarray, guesses: Sequence[Pose]) -> tuple[Pose, Likeness]:
+    """The pose near one of `guesses` at which the frame looks most like the template, and how much it does there.
 
-    By enhanced correlation (Evangelidis and Psarakis 2008), which minds neither brightness nor contrast.
+    Where the guesses are not good, what is around the first one is searched too. By enhanced correlation (Evangelidis
+    and Psarakis 2008), which minds neither brightness nor contrast.
     """
-    shown = view(image, pose, template.size)
-    before = compare(template, shown)
+    best = max((_at(template, image, guess) for guess in guesses), key=lambda each: each[1].worth)
+    if best[1].worth < SURE:
+        best = max([best, *(_at(template, image, each) for each in around(template, image, guesses[0]))], key=_worth)
+    for kind in (cv2.MOTION_EUCLIDEAN, cv2.MOTION_AFFINE):
+        if (shift := _shift(template, view(image, best[0], template.size), kind)) is not None:
+            best = max(best, _at(template, image, compose(best[0], shift)), key=_worth)
+    return best
+
+
+def around(template: Template, image: np.ndarray, pose: Pose) -> list[Pose]:
+    """Where near a pose a frame looks like the template, if only its place is different."""
+    room = AROUND
+    wide = pose.copy()
+    wide[:, 2] -= pose[:, :2] @ np.full(2, float(room))
+    shown = view(image, wide, (template.size[0] + 2 * room, template.size[1] + 2 * room))
+    large, small = (
+        cv2.resize(each, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
+        for each in (shown, template.lab)
+    )
+    inner = cv2.resize(template.inner.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    scores = cv2.matchTemplate(large, small, cv2.TM_SQDIFF, mask=np.repeat(inner[..., None], 3, axis=2))
+    x, y = cv2.minMaxLoc(scores)[2]
+    found = pose.copy()
+    found[:, 2] += pose[:, :2] @ (COARSE * np.array([x, y]) - room)
+    return [found]
+
+
+def look(template: Template, image: np.ndarray, pose: Pose) -> Likeness:
+    """How much a frame looks like the template at a pose."""
+    return compare(template, view(image, pose, template.size))
+
+
+def _at(template: Template, image: np.ndarray, pose: Pose) -> tuple[Pose, Likeness]:
+    return pose, look(template, image, pose)
+
+
+def _worth(found: tuple[Pose, Likeness]) -> float:
+    return found[1].worth
+
+
+def _shift(template: Template, shown: np.ndarray, kind: int) -> Pose | None:
+    """How a view must move to look most like the template; None where that cannot be told."""
     mask = cv2.dilate(template.inner.astype(np.uint8), np.ones((3, 3), np.uint8))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ROUNDS, LEAST_GAIN)
-    shift = np.eye(2, 3, dtype=np.float32)
+    start = np.eye(2, 3, dtype=np.float32)
     try:
-        _, shift = cv2.findTransformECC(
-            template.lab[..., 0], shown[..., 0], shift, cv2.MOTION_AFFINE, criteria, mask, 3
-        )
+        _, shift = cv2.findTransformECC(template.lab[..., 0], shown[..., 0], start, kind, criteria, mask, 3)
     except cv2.error:  # it does not converge where there is nothing to hold on to
-        return pose, before
-    moved = compose(pose, shift.astype(np.float64))
-    if not _plausible(shift):
-        return pose, before
-    after = compare(template, view(image, moved, template.size))
-    better = after.share * (1 + after.correlation) > before.share * (1 + before.correlation)
-    return (moved, after) if better else (pose, before)
+        return None
+    return shift.astype(np.float64) if _plausible(shift) else None
 
 
 def compare(template: Template, shown: np.ndarray) -> Likeness:

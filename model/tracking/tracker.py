@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from model.errors import ImageError, PromptError, TrackError
 from model.frames import Frame, Frames
 from model.pam import PAM
-from model.prompt import Prompt
+from model.prompt import Box, Prompt
 from model.sam import SamOutput
 from model.tracking.masks import FrameMasks, TrackedMask
 
@@ -27,6 +28,9 @@ class Follower(Protocol):
 
     def step(self, image: np.ndarray, prompts: Prompts) -> dict[Hashable, TrackedMask]:
         """Find all objects on the next frame, uint8 (H, W, 3); those with a prompt as it says."""
+
+    def follows(self, key: Hashable) -> bool:
+        """Whether an object was prompted, and not forgotten."""
 
     def forget(self, key: Hashable) -> None:
         """Follow one no more."""
@@ -69,8 +73,11 @@ class Tracker:
         if self._size is not None and image.shape != self._size:
             raise ImageError(f"frame {frame.index} of the clip is {image.shape[:2]}, the first one is {self._size[:2]}")
         for key, prompt in (prompts or {}).items():
+            mends = prompt.points and prompt.box is None and prompt.mask is None and self._follower.follows(key)
+            # A negative click means something where a mask stands.
+            checked = replace(prompt, box=Box(0, 0, image.shape[1], image.shape[0])) if mends else prompt
             try:
-                prompt.check(*image.shape[:2])
+                checked.check(*image.shape[:2])
             except PromptError as error:
                 raise PromptError(f"{key} on frame {frame.index}: {error}") from error
         self._size = image.shape
