@@ -6,6 +6,7 @@ the README's table, and where it makes sense an option of `pam-studio serve`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +51,11 @@ class Settings(BaseSettings):
     memory: bool = Field(
         True,
         description="Whether what annotators called a region is suggested for its like, in the same project, at once.",
+    )
+    promotion_regions: int = Field(
+        20,
+        ge=1,
+        description="Held-out regions that a newly trained model must have been judged on before it may take over.",
     )
     label_studio_url: str | None = Field(
         None,
@@ -116,6 +122,22 @@ class Settings(BaseSettings):
     categories: Path | None = Field(
         None, description="YAML file that gives one name to the many ways to write a category."
     )
+    train_every: int = Field(
+        0,
+        ge=0,
+        description="`serve` starts a training after so many annotations that were submitted or changed since the "
+        "last one; never when 0.",
+    )
+    train_at: str | None = Field(
+        None,
+        description="When `serve` starts a training, as in a crontab, by the machine's clock: `30 2 * * mon-fri`; not "
+        "where nothing was annotated since the last one.",
+    )
+    train_steps: int | None = Field(None, ge=1, description="Steps of a training; by default as many as suit the data.")
+    train_masks: bool = Field(
+        False, description="Whether a training is also about masks, from corrected ones; it takes longer."
+    )
+    train_threads: int = Field(1, ge=1, description="CPU threads of a training. Clicks need the others.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
@@ -124,6 +146,22 @@ class Settings(BaseSettings):
     @classmethod
     def _in_capitals(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("train_at")
+    @classmethod
+    def _is_a_crontab(cls, given: str | None) -> str | None:
+        fields = (given or "").split()
+        if not fields:
+            return None
+        if len(fields) == 5 and re.search(r"\d", fields[-1]):  # APScheduler counts from Monday, crontabs from Sunday
+            raise ValueError(f"train_at {given!r} counts its weekdays: write them as `mon`, `tue-fri` or `*`")
+        from apscheduler.triggers.cron import CronTrigger  # only now: few commands need it
+
+        try:
+            CronTrigger.from_crontab(" ".join(fields))
+        except ValueError as error:
+            raise ValueError(f"train_at {given!r} is no crontab, such as `30 2 * * *`: {error}") from error
+        return given
 
     @model_validator(mode="after")
     def _user_has_a_password(self) -> Settings:

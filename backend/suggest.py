@@ -58,7 +58,7 @@ class Suggester:
 
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
-        self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
+        self._ledger, self._studios, self.memories = ledger, studios, ProjectMemories(ledger)
         self.videos = VideoSuggester(settings, engine, ledger, studios)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
@@ -130,7 +130,7 @@ class Suggester:
         perceived = self._engine.perceive(picture.encoded, prompt.prompt, until - time.monotonic(), labels)
         if not self._settings.memory or request.project_id is None:
             return perceived.region, {}
-        advice = self._memories.advise(request.project_id, config, perceived.region, labels)
+        advice = self.memories.advise(request.project_id, config, perceived.region, labels)
         if not advice.explain:
             return advice.region, advice.sources
         words = advice.region.words

@@ -35,3 +35,7 @@ class VideoError(ModelError):
 
 class RecordError(ModelError):
     """A training record that cannot be learned from."""
+
+
+class TrainingError(ModelError):
+    """A training run that cannot begin, or cannot go on."""

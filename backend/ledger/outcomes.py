@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backend.ledger.database import Database
+from backend.database import Database
 
 Fate = Literal["accepted", "corrected", "drawn", "unreadable", "rejected", "refined"]
 
