@@ -67,6 +67,11 @@ class Engine:
         return self._failure
 
     @property
+    def options(self) -> WordOptions:
+        """How regions are described."""
+        return self._options
+
+    @property
     def version(self) -> str:
         """The model's version."""
         return self._pam.version if self._pam else self._name

@@ -79,14 +79,14 @@ class Track:
 
 
 class FrameMask(NamedTuple):
-    """An object on one frame of a file.
+    """An object on one frame of a file, counted from 0.
 
     rle:    COCO RLE of the mask at the video's size, "" where the object is gone.
     box:    the tightest around the mask, None where the object is gone.
     anchor: id of the anchor that it was followed from.
     """
 
-    index: int
+    frame: int
     rle: str
     box: Box | None
     score: float
@@ -152,7 +152,7 @@ class Tracks:
             (body,) = db.execute("SELECT body FROM tracks WHERE id = ?", (id,)).fetchone()
             anchors = {anchor.id for anchor in Track.from_json(body).anchors}
             rows = [
-                (id, m.index, m.rle, None if m.box is None else json.dumps(m.box), m.score, m.anchor)
+                (id, m.frame, m.rle, None if m.box is None else json.dumps(m.box), m.score, m.anchor)
                 for m in masks
                 if m.anchor in anchors
             ]

@@ -8,8 +8,8 @@ import numpy as np
 
 from backend.ledger.tracks import Anchor, FrameMask, Track
 from backend.masks import from_coco_rle
-from backend.video.following import Stretch
 from backend.video.grid import Grid
+from backend.video.tracking import Stretch
 from model.prompt import Box, Prompt
 
 
@@ -34,7 +34,7 @@ def boxes(track: Track, known: Iterable[FrameMask], grid: Grid) -> tuple[dict[in
 
     A stretch that is not followed yet counts as gone.
     """
-    by_index = {mask.index: mask for mask in known}
+    by_index = {mask.frame: mask for mask in known}
     seen = [mask.score for mask in by_index.values() if mask.box is not None]
     if not seen:
         return {}, 0.0
@@ -58,14 +58,14 @@ def _reached(track: Track, known: Iterable[FrameMask]) -> dict[tuple[int, int], 
     found: dict[tuple[int, int], tuple[int, FrameMask | None]] = {}
     starts = {anchor.id: anchor.index for anchor in track.anchors}
     for mask in known:
-        ahead = mask.index - starts.get(mask.anchor, mask.index)
+        ahead = mask.frame - starts.get(mask.anchor, mask.frame)
         for step in (1, -1):
             if ahead * step < 0:
                 continue
-            furthest, seen = found.get((mask.anchor, step), (mask.index, None))
-            if step * (mask.index - furthest) >= 0:
-                furthest = mask.index
-            if mask.box is not None and (seen is None or step * (mask.index - seen.index) > 0):
+            furthest, seen = found.get((mask.anchor, step), (mask.frame, None))
+            if step * (mask.frame - furthest) >= 0:
+                furthest = mask.frame
+            if mask.box is not None and (seen is None or step * (mask.frame - seen.frame) > 0):
                 seen = mask
             found[mask.anchor, step] = furthest, seen
     return found
@@ -77,8 +77,8 @@ def _way(
     furthest, seen = reached.get((anchor.id, step), (anchor.index, None))
     if seen is not None and furthest == stop - step:
         return None
-    if seen is None or seen.index == anchor.index:
+    if seen is None or seen.frame == anchor.index:
         # The way forward brings the anchor's own mask.
         return Stretch(anchor.id, Prompt(box=anchor.box), anchor.index, stop, step < 0, step < 0 or seen is not None)
     mask = from_coco_rle(seen.rle, track.height, track.width)
-    return Stretch(anchor.id, Prompt(mask=mask), seen.index, stop, step < 0, is_known=True)
+    return Stretch(anchor.id, Prompt(mask=mask), seen.frame, stop, step < 0, is_known=True)

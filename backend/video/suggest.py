@@ -19,14 +19,15 @@ from backend.json_node import Node
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.ledger.tracks import Key, Track
+from backend.masks import from_coco_rle
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.video import anchors, plan
-from backend.video.following import Following, Work
 from backend.video.grid import Grid, grid_of, rate_of
 from backend.video.keyframes import Keyframe, read_sequence, simplified, write_sequence
+from backend.video.tracking import Tracking, Work
 from backend.video.video_files import VideoFile, VideoFiles
-from model import Box, Prompt
+from model.clip import choose_frames, describe_track
 from model.errors import ModelError
 from model.frames import FrameLimits, Frames, open_frames
 from model.region import FIELDS
@@ -66,7 +67,7 @@ class VideoSuggester:
         limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
         self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
         self._limits = FrameLimits(max_pixels=settings.max_image_pixels)
-        self.following = Following(engine, ledger.tracks, self._limits, self._files.release)
+        self.tracking = Tracking(engine, ledger.tracks, self._limits, self._files.release)
 
     def prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         """Fetch the video of a task that was opened, in the background."""
@@ -120,14 +121,12 @@ class VideoSuggester:
             track = anchors.anchored(known, keyframes, sent, about.grid)
             track = replace(track, model_version=self._engine.version, sent=write_sequence(keyframes, about.grid.rate))
         if track.anchors != known.anchors:
-            self.following.cancel(key)
+            self.tracking.cancel(key)
             self._tracks.save(track)
         elif track != known:
             self._tracks.update(track)
-        if self.following.urge(key) is None:
+        if self.tracking.urge(key) is None:
             self._work(track, about)
-        if not track.words:
-            track = self._describe(track, region, about, config)
         return track
 
     def _work(self, track: Track, about: _Video) -> None:
@@ -135,26 +134,24 @@ class VideoSuggester:
         stretches = plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)
         if stretches:
             self._files.use(about.file.path)
-            self.following.start(Work(track.key, about.file.path, stretches))
+            self.tracking.start(Work(track.key, about.file.path, stretches))
 
     def _describe(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> Track:
-        """The words of an object, as it looks where it was drawn first."""
-        anchor = track.anchors[0]
-        encoded = self._engine.encode(about.frames.read(anchor.index).image)
-        labels = choices(config, _label(region))
-        prompt = Prompt(box=Box(*anchor.box))
-        found = self._engine.perceive(encoded, prompt, self._settings.predict_timeout, labels).region
-        track = replace(track, words={name: found.words[name] for name in FIELDS})
-        self._tracks.update(track)
+        """The words of an object, from frames spread over all that it was seen on so far."""
+        seen = [mask for mask in self._tracks.masks(track.key) if mask.box is not None]
+        chosen = [seen[place] for place in choose_frames(len(seen))]
+        masks = {mask.frame: from_coco_rle(mask.rle, track.height, track.width) for mask in chosen}
+        with self._engine.turn("describe", self._settings.predict_timeout) as pam:
+            words = describe_track(pam, about.frames, masks, choices(config, _label(region)), self._engine.options)
         metrics.SUGGESTIONS.inc()
-        return track
+        return replace(track, words={name: words[name] for name in FIELDS})
 
     def _answer(
         self, region: _Region, track: Track, about: _Video, config: LabelingConfig, until: float
     ) -> Answer | None:
-        work = self.following.urge(track.key)
+        work = self.tracking.urge(track.key)
         if work is not None:
-            self.following.wait(work, until)
+            self.tracking.wait(work, until)
             if work.state == "failed":
                 raise VideoFileError(f"the object could not be followed: {work.message}")
         boxes, score = plan.boxes(track, self._tracks.masks(track.key), about.grid)
@@ -162,8 +159,14 @@ class VideoSuggester:
         sequence = write_sequence(keyframes, track.rate)
         if not keyframes or sequence == list(track.sent):
             return None
+        if not track.words:
+            track = self._describe(track, region, about, config)
         self._tracks.update(replace(track, sent=sequence))
         return Answer(_results(region, sequence, track, config, score), score)
+
+    def close(self) -> None:
+        """Break off what goes on in the background."""
+        self.tracking.close()
 
     def _fetch_early(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         try:

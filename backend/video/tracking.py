@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from backend import metrics
 from backend.engine import Engine
@@ -24,12 +24,6 @@ from model.tracking import FrameMasks, follow
 log = logging.getLogger(__name__)
 
 _FLUSH_FRAMES, _FLUSH_SECONDS = 100, 2.0
-_TURN_SECONDS = 3600.0
-"""For which a frame of the background waits for its turn: clicks may take it for long."""
-
-_BREATH = 0.002
-"""Seconds between two frames in which whoever waits for the model gets it: locks are not fair."""
-
 _KEPT = 100
 """Works that have ended and are still listed."""
 
@@ -71,6 +65,21 @@ class Work:
     message: str = ""
     seconds: float = 0.0
 
+    def as_json(self) -> dict[str, Any]:
+        """As `GET /jobs` shows it."""
+        left = self.seconds / self.done * (self.frames - self.done) if self.done and not self.is_over else None
+        return {
+            "kind": "track",
+            "project_id": self.key.project_id,
+            "task_id": self.key.task_id,
+            "region_id": self.key.region_id,
+            "state": self.state,
+            "message": self.message,
+            "frames": {"done": self.done, "of": self.frames},
+            "seconds_left": None if left is None else round(left, 1),
+            "created_at": self.created_at.isoformat(),
+        }
+
     @property
     def frames(self) -> int:
         return sum(map(len, self.stretches))
@@ -80,7 +89,7 @@ class Work:
         return self.state in ("done", "failed", "cancelled")
 
 
-class Following:
+class Tracking:
     """Follows objects through videos, the one asked for last first. Any thread may call it.
 
     limits: of the videos. release: called with the path of a work's video when it has ended.
@@ -92,6 +101,7 @@ class Following:
         self._works: list[Work] = []
         self._over: list[Work] = []
         self._thread: threading.Thread | None = None
+        self._closing = False
 
     def start(self, work: Work) -> Work:
         """Begin with a work at once, in place of one for the same track. It goes on whoever waits for it."""
@@ -125,6 +135,14 @@ class Following:
         with self._changed:
             self._cancel(key)
 
+    def close(self) -> None:
+        """Break off all work, and return when that is done. What was found is in the ledger, to be gone on with."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
     def works(self) -> list[Work]:
         """All that is on its way, and what has ended last; newest first."""
         with self._changed:
@@ -155,15 +173,18 @@ class Following:
                 for ended in [work for work in under_way if work.is_over]:
                     self._close(under_way.pop(ended), ended)
                 metrics.TRACKS.set(len(self._works))
-                while not self._works:
+                while not self._works and not self._closing:
                     self._changed.wait()
+                if self._closing:
+                    break
                 work = self._works[-1]
                 work.state = "running"
             steps = under_way.setdefault(work, self._steps(work))
             if not self._step(steps, work):
                 under_way.pop(work)
                 self._release(work.path)
-            time.sleep(_BREATH)
+        for work, steps in under_way.items():
+            self._close(steps, work)
 
     def _close(self, steps: Iterator[None], work: Work) -> None:
         steps.close()  # type: ignore[attr-defined]
@@ -195,14 +216,14 @@ class Following:
         flushed = time.monotonic()
         with open_frames(work.path, self._limits) as frames:
             for stretch in work.stretches:
-                with self._engine.turn("track", _TURN_SECONDS) as pam:
+                with self._engine.turn("track", None) as pam:
                     found = follow(
                         pam, frames, {stretch.start: {0: stretch.prompt}}, stretch.start, stretch.stop,
                         backward=stretch.backward,
                     )  # fmt: skip
                 try:
                     for index in range(len(stretch) + stretch.is_known):
-                        with self._engine.turn("track", _TURN_SECONDS):
+                        with self._engine.turn("track", None):
                             masks = next(found)
                         if index or not stretch.is_known:
                             kept.append(_kept(masks, stretch.anchor))
