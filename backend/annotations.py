@@ -63,8 +63,11 @@ def corrected_regions(
 
     Prompts that stayed in the annotation are no regions. suggestion_of: region id to what was suggested under it.
     max_pixels: largest mask that is read; what an annotation says of its image's size is not trusted further.
+    None of a video: its objects are `backend.dataset.masklets`.
     """
-    for region_id, results in _by_region(annotation.result).items():
+    if config.video:
+        return
+    for region_id, results in by_region(annotation.result).items():
         try:
             words = words_in(results, config)
             if not any(_is_mask(result, config) for result in results) and not any(words.values()):
@@ -90,9 +93,9 @@ def corrected_regions(
         )
 
 
-def words_by_region(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str]]]:
+def wordsby_region(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str]]]:
     """The words of each region of `annotation` under its id, whatever its mask; a damaged region is passed over."""
-    for region_id, results in _by_region(annotation.result).items():
+    for region_id, results in by_region(annotation.result).items():
         try:
             yield region_id, words_in(results, config)
         except RequestError:
@@ -109,7 +112,7 @@ def mask_in(results: Sequence[Node], config: LabelingConfig, max_pixels: int) ->
     return _mask([result for result in results if _is_mask(result, config)], max_pixels)
 
 
-def _by_region(results: Sequence[Any]) -> dict[str, list[Node]]:
+def by_region(results: Sequence[Any]) -> dict[str, list[Node]]:
     """Results by the id of their region; relations between regions have none."""
     regions: dict[str, list[Node]] = {}
     for index, result in enumerate(results):

@@ -7,24 +7,33 @@ import hmac
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC
+from functools import partial
 from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from backend.annotations import CorrectedRegion, LeftOut, corrected_regions
 from backend.consensus import Consensus
 from backend.dataset.images import ImagePool, StoredImage
+from backend.dataset.masklets import Masklet, as_file, frames_to_take, masklets
 from backend.dataset.state import Excluded, RegionRow, State, TaskRows
 from backend.dataset.texts import category_name, is_boilerplate, language, names_category
-from backend.errors import PictureError
+from backend.errors import PictureError, VideoFileError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.masks import bounding_box, to_coco_rle
 from backend.outcome import Outcome, compare
 from backend.suggestion import Suggestion
+from backend.video.grid import Grid, grid_of, rate_of
+from backend.video.video_files import VideoFile
 from backend.webhook_event import Annotation
+from model.errors import ModelError
+from model.frames import FrameLimits, Frames, open_frames
 from model.region import FIELDS
 
 GENERATION = 2
@@ -35,6 +44,9 @@ RETRY_AFTER = 24 * 60 * 60
 
 FetchImage = Callable[[str, int], bytes]
 """Image address and task id to the bytes of the image file; raises PictureError where it cannot be had."""
+
+OpenVideo = Callable[[str, int], AbstractContextManager[VideoFile]]
+"""Video address and task id to the file, for a while; raises VideoFileError where it cannot be had."""
 
 _TASKS_AT_ONCE = 20
 
@@ -49,6 +61,7 @@ class Harvest:
     key:          of the hashes that stand for annotators and addresses.
     consensus:    whose regions count where several annotators worked on one task.
     retry:        ask for the images that could not be had, however lately they were asked for.
+    video_rate:   frames each second that are taken of a video.
     """
 
     project: int
@@ -63,10 +76,18 @@ class Harvest:
     consensus: Consensus
     progress: Callable[[int], None] = field(default=lambda done: None)
     retry: bool = False
+    open_video: OpenVideo | None = None
+    video_rate: float = 6.0
 
     def run(self) -> int:
         """Take in what changed since the last time; how many tasks that were. It can be killed, and goes on there."""
-        settings = json.dumps([GENERATION, asdict(self.consensus), self.max_pixels], sort_keys=True)
+        decisive = [
+            GENERATION,
+            asdict(self.consensus),
+            self.max_pixels,
+            *([self.video_rate] if self.config.video else []),
+        ]
+        settings = json.dumps(decisive, sort_keys=True)
         reading = self.state.reading(self.project, hashlib.sha256(settings.encode()).hexdigest())
         done = 0
         for task in self.state.tasks_to_try_again(self.project, math.inf if self.retry else time.time()):
@@ -124,6 +145,9 @@ class _Task:
     def add(self, annotation: Annotation) -> None:
         """Take in the regions of one annotation."""
         harvest = self._harvest
+        if harvest.config.video:
+            self._add_video(annotation)
+            return
         suggestions: dict[str, Suggestion | None] = {}
 
         def suggestion_of(region_id: str) -> Suggestion | None:
@@ -148,6 +172,68 @@ class _Task:
             body = self._body(region, dict(self._words(region, outcome)), annotation, outcome)
             source = self._hash(f"address {region.image_address}")
             self.regions.append(RegionRow(annotation.id, position, image.sha256, source, body))
+
+    def _add_video(self, annotation: Annotation) -> None:
+        """Take in the objects of an annotation of a video, frame by frame."""
+        harvest, config = self._harvest, self._harvest.config
+        address = str(annotation.task_data.get(config.data_key) or "")
+        video, left = self._hash(f"address {address}"), partial(LeftOut, annotation.task_id)
+        if harvest.open_video is None or config.video is None:
+            self.excluded.append(Excluded("video", left("videos are not read here")))
+            return
+        try:
+            with harvest.open_video(address, annotation.task_id) as file:
+                found = list(masklets(annotation, config, harvest.ledger.tracks, file.sha256))
+                self.excluded += [Excluded("track", one) for one in found if isinstance(one, LeftOut)]
+                objects = [one for one in found if isinstance(one, Masklet)]
+                if objects:
+                    with open_frames(file.path, FrameLimits(max_pixels=harvest.max_pixels)) as frames:
+                        grid = grid_of(frames, rate_of(config.video.framerate, annotation.task_data))
+                        self._add_frames(annotation, frames, grid, objects, video)
+        except VideoFileError as error:
+            harvest.check_studio()
+            self.again = True
+            self.excluded.append(Excluded("video", left(error.message)))
+        except ModelError as error:
+            self.excluded.append(Excluded("video", left(f"its video cannot be read: {error}")))
+
+    def _add_frames(
+        self, annotation: Annotation, frames: Frames, grid: Grid, objects: Sequence[Masklet], video: str
+    ) -> None:
+        taken = frames_to_take(grid, objects, self._harvest.video_rate)
+        said = {one.region_id: self._said(one, annotation) for one in objects}
+        for frame in frames.walk(min(taken), max(taken) + 1):
+            if (number := taken.get(frame.index)) is None:
+                continue
+            shown = [(one, at) for one in objects if (at := one.on(number, frame.index, frames.height, frames.width))]
+            if not shown:
+                continue
+            name = f"{video} {frame.index}"
+            stored = self._harvest.pool.add(as_file(frame, video))
+            self.pictures[name] = image = replace(stored, video=video, frame=frame.index)
+            for one, (mask, kind) in shown:
+                first = one.track.anchors[0] if one.track else None
+                body = self.common(annotation, one.region_id, mask, said[one.region_id]) | {
+                    "points": [],
+                    "box": [float(v) for v in first.box] if first and first.index == frame.index else None,
+                    "model_version": one.track.model_version if one.track else None,
+                    "outcome": kind,
+                    "mask_iou": None,
+                    "track": one.region_id,
+                }
+                self.regions.append(RegionRow(annotation.id, len(self.regions), image.sha256, video, body))
+
+    def _said(self, one: Masklet, annotation: Annotation) -> dict[str, str]:
+        """The words of an object; "" in place of those that say nothing."""
+        words = dict(one.words)
+        for name, text in one.words.items():
+            preset = self._harvest.config.words.get(name)
+            if text and is_boilerplate(text, preset.presets if preset else ()):
+                reason = f"its {name} says nothing: {text[:50]!r}"
+                what = LeftOut(annotation.task_id, reason, annotation.id, one.region_id)
+                self.excluded.append(Excluded("boilerplate", what))
+                words[name] = ""
+        return words
 
     def _image(self, address: str) -> StoredImage | None:
         """The stored image behind an address; what cannot be had any more is what it was when it last could."""
@@ -183,26 +269,33 @@ class _Task:
         self, region: CorrectedRegion, words: Mapping[str, str], annotation: Annotation, outcome: Outcome
     ) -> dict[str, Any]:
         """A DatasetRegion's fields, but for its category, which the mapping file decides later."""
-        x0, y0, x1, y1 = map(int, bounding_box(region.mask))
-        return {
-            "id": f"{region.project_id}-{region.task_id}-{region.annotation_id}-{region.region_id}",
-            "rle": to_coco_rle(region.mask),
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": int(region.mask.sum()),
+        return self.common(annotation, region.region_id, region.mask, words) | {
             "points": [[float(point.x), float(point.y), int(point.positive)] for point in region.points],
             "box": None if region.box is None else [float(v) for v in region.box],
+            "model_version": region.model_version,
+            "outcome": outcome.kind,
+            "mask_iou": None if outcome.mask_iou is None else round(outcome.mask_iou, 6),
+        }
+
+    def common(
+        self, annotation: Annotation, region_id: str, mask: np.ndarray, words: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The fields of a DatasetRegion that do not depend on where its mask came from."""
+        x0, y0, x1, y1 = map(int, bounding_box(mask))
+        return {
+            "id": f"{annotation.project_id}-{annotation.task_id}-{annotation.id}-{region_id}",
+            "rle": to_coco_rle(mask),
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": int(mask.sum()),
             "category_as_written": words["category"],
             "explanation": words["explanation"],
             "caption": words["caption"],
             "languages": {name: language(text) for name, text in words.items() if text},
-            "project_id": region.project_id,
-            "task_id": region.task_id,
-            "annotation_id": region.annotation_id,
-            "region_id": region.region_id,
+            "project_id": annotation.project_id,
+            "task_id": annotation.task_id,
+            "annotation_id": annotation.id,
+            "region_id": region_id,
             "annotator": None if annotation.annotator is None else self._hash(f"annotator {annotation.annotator}"),
-            "model_version": region.model_version,
-            "outcome": outcome.kind,
-            "mask_iou": None if outcome.mask_iou is None else round(outcome.mask_iou, 6),
             "updated_at": annotation.updated_at.astimezone(UTC).isoformat(),
         }
 

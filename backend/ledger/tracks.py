@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from backend.ledger.database import Database
+from backend.database import Database
 from model.prompt import Box
 
 MAX_BYTES = 4 << 30

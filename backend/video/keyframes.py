@@ -53,11 +53,9 @@ def read_sequence(sequence: Node) -> list[Keyframe]:
     """The keyframes of a `videorectangle`, by their frames. Raises RequestError for a damaged one."""
     found: dict[int, Keyframe] = {}
     for node in sequence.items(MAX_KEYFRAMES):
-        shape = Shape(
-            *(node[side].number(-1000, 1000) for side in ("x", "y")),
-            *(node[side].number(0, 1000) for side in ("width", "height")),
-            node["rotation"].number(-360, 360, default=0),
-        )
+        x, y = (node[side].number(-1000, 1000) for side in ("x", "y"))
+        width, height = (node[side].number(0, 1000) for side in ("width", "height"))
+        shape = Shape(x, y, width, height, node["rotation"].number(-360, 360, default=0))
         frame = node["frame"].whole(0, _LAST_FRAME)
         found[frame] = Keyframe(frame, shape, node["enabled"].flag(default=True))
     if not found:
