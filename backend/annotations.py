@@ -93,7 +93,7 @@ def corrected_regions(
         )
 
 
-def wordsby_region(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str]]]:
+def words_by_region(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str]]]:
     """The words of each region of `annotation` under its id, whatever its mask; a damaged region is passed over."""
     for region_id, results in by_region(annotation.result).items():
         try:
