@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from backend.errors import RequestError
 from backend.ledger.tracks import Anchor, Track
 from backend.video.grid import Grid
 from backend.video.keyframes import Keyframe
 
 MAX_ANCHORS = 1000
+_SAME_PIXELS = 1e-3
 
 
 def drawn(keyframes: Sequence[Keyframe], sent: Sequence[Keyframe]) -> list[Keyframe]:
@@ -30,24 +33,25 @@ def anchored(track: Track, keyframes: Sequence[Keyframe], sent: Sequence[Keyfram
     new = drawn(keyframes, sent)
     present = {keyframe.frame for keyframe in keyframes}
     removed = {keyframe.frame for keyframe in sent} - present
-    moved = {grid.at(k.frame) for k in new}
-    kept = [a for a in track.anchors if a.number not in removed and a.index not in moved]
-    if not kept and not any(k.enabled for k in new):
-        kept = list(track.anchors)
-    hidden = [stretch for stretch in track.hidden if stretch[0] - 1 not in {k.frame for k in new}]
-    known = {k.frame: k for k in sent}
-    id = max((a.id for a in track.anchors), default=0)
+    numbers = {keyframe.frame for keyframe in new}
+    by_index = {a.index: a for a in track.anchors if a.number not in removed}
+    hidden = [stretch for stretch in track.hidden if stretch[0] - 1 not in numbers]
+    known = {keyframe.frame: keyframe for keyframe in sent}
+    id = max((anchor.id for anchor in track.anchors), default=0)
     for keyframe in new:
         was = known.get(keyframe.frame)
-        only_switched_off = was is not None and not keyframe.enabled and replace(was, enabled=False).is_like(keyframe)
         if not keyframe.enabled:
             after = next((k.frame for k in keyframes if k.frame > keyframe.frame), grid.count + 1)
             hidden.append((keyframe.frame + 1, after - 1))
-        if not only_switched_off:
+            if was is not None and replace(was, enabled=False).is_like(keyframe):
+                continue
+        index, box = grid.at(keyframe.frame), keyframe.box(track.height, track.width)
+        # An answer that the screen never showed leaves the box that was drawn: the object is followed from it already.
+        if index not in by_index or not np.allclose(by_index[index].box, box, atol=_SAME_PIXELS):
             id += 1
-            box = keyframe.box(track.height, track.width)
-            kept.append(Anchor(id, grid.at(keyframe.frame), keyframe.frame, box))
-    if len(kept) > MAX_ANCHORS:
-        raise RequestError(f"{len(kept)} boxes were drawn by hand, more than the {MAX_ANCHORS} that are followed from")
-    by_index = {anchor.index: anchor for anchor in kept}
+            by_index[index] = Anchor(id, index, keyframe.frame, box)
+    if not by_index:
+        by_index = {anchor.index: anchor for anchor in track.anchors}
+    if len(by_index) > MAX_ANCHORS:
+        raise RequestError(f"{len(by_index)} boxes were drawn by hand, more than the {MAX_ANCHORS} that are followed")
     return replace(track, anchors=tuple(by_index[i] for i in sorted(by_index)), hidden=tuple(sorted(set(hidden))))

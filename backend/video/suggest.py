@@ -201,7 +201,7 @@ def _results(
 ) -> list[dict[str, Any]]:
     """The region as Label Studio is to show it from now on: it replaces what is there, so all that is there comes back.
 
-    Words are offered once: where an annotator took one away it stays away.
+    Words are offered where there are none yet: of those that came before, one that was taken away stays away.
     """
     value = dict(region.box["value"].object()) | {"sequence": sequence}
     results = [dict(region.box.object()) | {"value": value, "score": round(score, 4)}]
@@ -209,10 +209,10 @@ def _results(
         shown = {k: v for k, v in other["value"].object().items() if k not in ("sequence", "framesCount", "duration")}
         results.append(dict(other.object()) | {"value": shown})
     common = {"id": region.id, "to_name": config.image}
-    taken = {other["from_name"].value for other in region.others}
+    fields = {} if region.others else config.words
     for field in FIELDS:
-        word = config.words.get(field)
-        if word is None or word.name in taken or word.kind == "label":
+        word = fields.get(field)
+        if word is None or word.kind == "label":
             continue
         if (text := worded(word, track.words.get(field, ""))) is not None:
             key = "text" if word.kind == "textarea" else word.kind
