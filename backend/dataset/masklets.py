@@ -44,7 +44,10 @@ Kind = Literal["accepted", "corrected", "drawn"]
 class Masklet:
     """An object of an annotation.
 
-    words: field to text, every one of FIELDS. box: that it was first drawn with, in pixels, on frame `drawn_on`.
+    words:   field to text, every one of FIELDS.
+    changed: Label Studio's numbers of the frames whose boxes a person drew or moved.
+    track:   what was suggested, None where it was drawn by hand.
+    known:   the masks that were suggested, by the frame in the file; visible: those frames that show the object, rising.
     """
 
     region_id: str
@@ -66,7 +69,10 @@ class Masklet:
         shape = interpolated(self.keyframes, number)
         if shape is None:
             return None
-        box = Keyframe(number, shape).box(height, width)
+        try:
+            box = Keyframe(number, shape).box(height, width)
+        except RequestError:  # moved off the picture, as one does with an object that leaves it
+            return None
         mask = self.known.get(index)
         if mask is not None and mask.box is not None and _is_about(mask.box, box):
             is_drawn = number in self.changed or self.track and number in {a.number for a in self.track.anchors[1:]}
