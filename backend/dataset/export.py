@@ -13,7 +13,8 @@ from typing import Any
 from backend import labeling_config
 from backend.consensus import Consensus, Rule
 from backend.dataset.formats import FORMATS, conflicts
-from backend.dataset.harvest import FetchImage, Harvest, OpenVideo
+from backend.dataset.harvest import FetchImage, Harvest
+from backend.dataset.harvest_video import OpenVideo
 from backend.dataset.images import ImagePool
 from backend.dataset.records import settle
 from backend.dataset.region import DatasetFacts

@@ -7,11 +7,9 @@ import hmac
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,8 +17,8 @@ import numpy as np
 
 from backend.annotations import CorrectedRegion, LeftOut, corrected_regions
 from backend.consensus import Consensus
+from backend.dataset.harvest_video import OpenVideo, objects_of
 from backend.dataset.images import ImagePool, StoredImage
-from backend.dataset.masklets import Masklet, as_file, frames_to_take, masklets
 from backend.dataset.state import Excluded, RegionRow, State, TaskRows
 from backend.dataset.texts import category_name, is_boilerplate, language, names_category
 from backend.errors import PictureError, VideoFileError
@@ -29,11 +27,7 @@ from backend.ledger import Ledger
 from backend.masks import bounding_box, to_coco_rle
 from backend.outcome import Outcome, compare
 from backend.suggestion import Suggestion
-from backend.video.grid import Grid, grid_of, rate_of
-from backend.video.video_files import VideoFile
 from backend.webhook_event import Annotation
-from model.errors import ModelError
-from model.frames import FrameLimits, Frames, open_frames
 from model.region import FIELDS
 
 GENERATION = 2
@@ -44,9 +38,6 @@ RETRY_AFTER = 24 * 60 * 60
 
 FetchImage = Callable[[str, int], bytes]
 """Image address and task id to the bytes of the image file; raises PictureError where it cannot be had."""
-
-OpenVideo = Callable[[str, int], AbstractContextManager[VideoFile]]
-"""Video address and task id to the file, for a while; raises VideoFileError where it cannot be had."""
 
 _TASKS_AT_ONCE = 20
 
@@ -175,65 +166,21 @@ class _Task:
 
     def _add_video(self, annotation: Annotation) -> None:
         """Take in the objects of an annotation of a video, frame by frame."""
-        harvest, config = self._harvest, self._harvest.config
-        address = str(annotation.task_data.get(config.data_key) or "")
-        video, left = self._hash(f"address {address}"), partial(LeftOut, annotation.task_id)
-        if harvest.open_video is None or config.video is None:
-            self.excluded.append(Excluded("video", left("videos are not read here")))
-            return
+        harvest = self._harvest
+        address = str(annotation.task_data.get(harvest.config.data_key) or "")
+        source = self._hash(f"address {address}")
         try:
-            with harvest.open_video(address, annotation.task_id) as file:
-                found = list(masklets(annotation, config, harvest.ledger.tracks, file.sha256))
-                self.excluded += [Excluded("track", one) for one in found if isinstance(one, LeftOut)]
-                objects = [one for one in found if isinstance(one, Masklet)]
-                if objects:
-                    with open_frames(file.path, FrameLimits(max_pixels=harvest.max_pixels)) as frames:
-                        grid = grid_of(frames, rate_of(config.video.framerate, annotation.task_data))
-                        self._add_frames(annotation, frames, grid, objects, video)
+            for item in objects_of(annotation, address, source, harvest):
+                if isinstance(item, Excluded):
+                    self.excluded.append(item)
+                    continue
+                self.pictures[f"{source} {item.image.frame}"] = item.image
+                said = self.common(annotation, item.region_id, item.mask, item.words) | item.fields
+                self.regions.append(RegionRow(annotation.id, len(self.regions), item.image.sha256, source, said))
         except VideoFileError as error:
             harvest.check_studio()
             self.again = True
-            self.excluded.append(Excluded("video", left(error.message)))
-        except ModelError as error:
-            self.excluded.append(Excluded("video", left(f"its video cannot be read: {error}")))
-
-    def _add_frames(
-        self, annotation: Annotation, frames: Frames, grid: Grid, objects: Sequence[Masklet], video: str
-    ) -> None:
-        taken = frames_to_take(grid, objects, self._harvest.video_rate)
-        said = {one.region_id: self._said(one, annotation) for one in objects}
-        for frame in frames.walk(min(taken), max(taken) + 1):
-            if (number := taken.get(frame.index)) is None:
-                continue
-            shown = [(one, at) for one in objects if (at := one.on(number, frame.index, frames.height, frames.width))]
-            if not shown:
-                continue
-            name = f"{video} {frame.index}"
-            stored = self._harvest.pool.add(as_file(frame, video))
-            self.pictures[name] = image = replace(stored, video=video, frame=frame.index)
-            for one, (mask, kind) in shown:
-                first = one.track.anchors[0] if one.track else None
-                body = self.common(annotation, one.region_id, mask, said[one.region_id]) | {
-                    "points": [],
-                    "box": [float(v) for v in first.box] if first and first.index == frame.index else None,
-                    "model_version": one.track.model_version if one.track else None,
-                    "outcome": kind,
-                    "mask_iou": None,
-                    "track": one.region_id,
-                }
-                self.regions.append(RegionRow(annotation.id, len(self.regions), image.sha256, video, body))
-
-    def _said(self, one: Masklet, annotation: Annotation) -> dict[str, str]:
-        """The words of an object; "" in place of those that say nothing."""
-        words = dict(one.words)
-        for name, text in one.words.items():
-            preset = self._harvest.config.words.get(name)
-            if text and is_boilerplate(text, preset.presets if preset else ()):
-                reason = f"its {name} says nothing: {text[:50]!r}"
-                what = LeftOut(annotation.task_id, reason, annotation.id, one.region_id)
-                self.excluded.append(Excluded("boilerplate", what))
-                words[name] = ""
-        return words
+            self.excluded.append(Excluded("video", LeftOut(annotation.task_id, error.message)))
 
     def _image(self, address: str) -> StoredImage | None:
         """The stored image behind an address; what cannot be had any more is what it was when it last could."""

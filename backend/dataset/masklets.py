@@ -47,7 +47,8 @@ class Masklet:
     words:   field to text, every one of FIELDS.
     changed: Label Studio's numbers of the frames whose boxes a person drew or moved.
     track:   what was suggested, None where it was drawn by hand.
-    known:   the masks that were suggested, by the frame in the file; visible: those frames that show the object, rising.
+    known:   the masks that were suggested, by the frame in the file.
+    visible: of these frames the ones that show the object, rising.
     """
 
     region_id: str
