@@ -70,7 +70,7 @@ def corrected_regions(
     for region_id, results in by_region(annotation.result).items():
         try:
             words = words_in(results, config)
-            if not any(_is_mask(result, config) for result in results) and not any(words.values()):
+            if not any(is_mask(result, config) for result in results) and not any(words.values()):
                 continue
             mask = mask_in(results, config, max_pixels)
         except (RequestError, MaskError) as error:
@@ -109,11 +109,11 @@ def words_in(results: Sequence[Node], config: LabelingConfig) -> dict[str, str]:
 
 def mask_in(results: Sequence[Node], config: LabelingConfig, max_pixels: int) -> np.ndarray:
     """What the results of one region cover together, bool (H, W); MaskError or RequestError where it has no mask."""
-    return _mask([result for result in results if _is_mask(result, config)], max_pixels)
+    return _mask([result for result in results if is_mask(result, config)], max_pixels)
 
 
 def by_region(results: Sequence[Any]) -> dict[str, list[Node]]:
-    """Results by the id of their region; relations between regions have none."""
+    """Results, raw, by the id of their region; relations between regions have none."""
     regions: dict[str, list[Node]] = {}
     for index, result in enumerate(results):
         if (name := region_id(result)) is not None:
@@ -127,7 +127,7 @@ def region_id(result: object) -> str | None:
     return _text(name) if isinstance(name, str) else None
 
 
-def _is_mask(result: Node, config: LabelingConfig) -> bool:
+def is_mask(result: Node, config: LabelingConfig) -> bool:
     """Whether a result draws an object; one from a tag that has left the config since counts, a prompt does not."""
     name = result["from_name"].value
     is_prompt = name != config.output.name and name in [control.name for control in config.prompts]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from backend import closed_list, masks
+from backend.json_node import Node
 from backend.labeling_config import LabelingConfig, WordField
 from model.region import FIELDS, Region
 
@@ -62,6 +63,22 @@ def answer(
         if word is not None and said is not None:
             results.append(result(word.name, word.kind, {"text" if word.kind == "textarea" else word.kind: [said]}))
     return results
+
+
+def with_given(results: Sequence[dict[str, Any]], given: Sequence[Node]) -> list[dict[str, Any]]:
+    """`results` of one region with what annotators said in fields of their own: it stands as they said it.
+
+    given: results of such fields, oldest first.
+    """
+    said = {str(each["from_name"].value): each for each in given} if results else {}
+    kept = [result for result in results if result["from_name"] not in said]
+    common = {key: results[0][key] for key in ("id", "to_name", "original_width", "original_height")} if said else {}
+    for name, each in said.items():
+        type = each["type"].text()
+        key = "text" if type == "textarea" else type
+        value = {key: each["value"][key].value}
+        kept.append(common | {"image_rotation": 0, "from_name": name, "type": type, "value": value})
+    return kept
 
 
 def _shape(mask: np.ndarray, type: str, tolerance: float) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def create_app(backend: Backend) -> Flask:
     app = Flask("pam-studio")
     app.config["MAX_CONTENT_LENGTH"] = backend.settings.max_request_bytes
     app.extensions["pam-studio"] = backend  # what goes on in the background lives as long as the app
-    engine, ledger, suggester = backend.engine, backend.ledger, backend.suggester
+    engine, ledger = backend.engine, backend.ledger
+    suggester, preannotator = backend.suggester, backend.preannotator
 
     @app.get("/")
     @app.get("/health")
@@ -51,8 +52,11 @@ def create_app(backend: Backend) -> Flask:
 
     @app.post("/predict")
     def predict() -> Response:
-        predictions = suggester.suggest(predict_request.parse(request.get_data()))
-        return jsonify({"results": [prediction.as_json() for prediction in predictions]})
+        asked = predict_request.parse(request.get_data())
+        if preannotator.is_asked(asked):
+            retrieved = preannotator.retrieve(asked)
+            return jsonify({"results": [[prediction.as_json() for prediction in each] for each in retrieved]})
+        return jsonify({"results": [prediction.as_json() for prediction in suggester.suggest(asked)]})
 
     @app.post("/webhook")
     def webhook() -> tuple[Response, int]:

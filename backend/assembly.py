@@ -17,6 +17,7 @@ from backend.ledger import Ledger
 from backend.memory.reembedding import Reembedding
 from backend.models import registry_of
 from backend.models.following import Following
+from backend.preannotate import Preannotator
 from backend.settings import Settings
 from backend.suggest import Suggester
 from model import PAM, WordOptions
@@ -31,6 +32,7 @@ class Backend:
     ledger: Ledger
     engine: Engine
     suggester: Suggester
+    preannotator: Preannotator
     following: Following
     reembedding: Reembedding
     jobs: JobQueue
@@ -77,7 +79,9 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     load_base = load or (lambda: load_from(settings.model))
     following = Following(registry_of(settings), engine, load_base, load_from, on_swap)
     following.start()
-    return Backend(settings, ledger, engine, suggester, following, reembedding, JobQueue(settings.data_dir))
+    preannotator = Preannotator(settings, engine, ledger, suggester)
+    jobs = JobQueue(settings.data_dir)
+    return Backend(settings, ledger, engine, suggester, preannotator, following, reembedding, jobs)
 
 
 def word_options(settings: Settings) -> WordOptions:

@@ -11,6 +11,7 @@ from backend.errors import BackendError
 from backend.jobs.cli import app as jobs
 from backend.models.cli import app as models
 from backend.options import with_settings
+from backend.preannotate_cli import preannotate, rank
 from backend.predict_cli import predict
 from backend.settings import Settings
 from backend.stats.cli import stats
@@ -44,7 +45,7 @@ def train_nano(context: typer.Context) -> None:
     nano(context.args, prog_name=context.command_path)
 
 
-for command in (predict, watch, export, diff, stats, train):
+for command in (predict, watch, preannotate, rank, export, diff, stats, train):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(jobs, name="jobs")

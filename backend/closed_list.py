@@ -56,11 +56,12 @@ def labels(word: WordField) -> Mapping[str, tuple[str, ...]]:
         named.setdefault(" ".join((*option[:-1], name)), option)
     place = {option: i for i, option in enumerate(word.options)}
     return MappingProxyType(
-        {name: named[name] for name in sorted(filter(_can_say, named), key=lambda n: place[named[n]])}
+        {name: named[name] for name in sorted(filter(can_say, named), key=lambda n: place[named[n]])}
     )
 
 
-def _can_say(label: str) -> bool:
+def can_say(label: str) -> bool:
+    """Whether a model can be asked about a category of this name."""
     try:
         check_labels([label])
     except LabelError:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,6 +16,8 @@ from backend import metrics
 from backend.errors import BackendError, RequestError
 from model import PAM, EncodedImage, Prompt, PromptError, Region, Segmentation, WordOptions, Words
 from model.errors import LabelError
+from model.everything import EverythingOptions
+from model.region import Candidate
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,16 @@ class Engine:
 
     def __init__(self, name: str, timeout: float, options: WordOptions):
         self._name, self._timeout, self._options = name, timeout, options
-        self._turn, self._counting = threading.Lock(), threading.Lock()
+        self._turn, self._counting, self._tried = threading.Lock(), threading.Lock(), threading.Event()
         self._waiting = 0
         self._pam: PAM | None = None
         self._failure: str | None = None
         self._of: WeakKeyDictionary[object, PAM] = WeakKeyDictionary()
+
+    def wait(self) -> PAM:
+        """The model, when it is loaded; raises ModelNotReady, with the reason, when none can be."""
+        self._tried.wait()
+        return self.check_ready()
 
     @property
     def ready(self) -> bool:
@@ -94,6 +101,28 @@ class Engine:
             self._of[found] = pam
             return Perceived(found, *pam.regions([found], labels, self._options))
 
+    def perceive_mask(self, image: EncodedImage, mask: np.ndarray, timeout: float) -> Perceived:
+        """Words for a region whose mask, bool (H, W), is settled. Raises what `perceive` does."""
+        with self._using("perceive", timeout, image) as pam:
+            found = pam.segment(image, Prompt(mask=mask))
+            found = replace(found, candidates=[Candidate(mask, found.score)])
+            self._of[found] = pam
+            return Perceived(found, *pam.regions([found], None, self._options))
+
+    def everything(self, image: EncodedImage, timeout: float, options: EverythingOptions) -> list[Segmentation]:
+        """What may be objects of an image, without a prompt, best first. Raises ModelNotReady."""
+        with self._using("everything", timeout, image) as pam:
+            found = pam.segment_everything(image, options)
+            self._of.update(dict.fromkeys(found, pam))
+            return found
+
+    def describe(
+        self, found: Sequence[Segmentation], timeout: float, labels: Sequence[str] | None = None
+    ) -> list[Perceived]:
+        """Words for what was segmented, in one batch; labels, and what it raises, as in `perceive`."""
+        with self._using("describe", timeout, found[0] if found else None) as pam:
+            return list(map(Perceived, found, pam.regions(found, labels, self._options)))
+
     def explain(self, found: Segmentation, category: str, timeout: float) -> Words:
         """What the model says of a region whose category is known. Raises what `perceive` does."""
         with self._using("explain", timeout, found) as pam:
@@ -118,10 +147,10 @@ class Engine:
             self.swap(load())
         except Exception as error:
             # Whatever it is, this thread is the only one that knows: `/health` and `/predict` must be able to say so.
-            self._failure = str(error) or type(error).__name__
+            self.note(str(error) or type(error).__name__)
             log.exception("a model could not be loaded; %s answers", self.version if self.ready else "none")
             return False
-        self._failure = problem
+        self.note(problem)
         log.info("model %s is ready after %.1f s", self.version, time.monotonic() - began)
         return True
 
@@ -134,8 +163,17 @@ class Engine:
         with self._turn if pam.device.type == "cuda" else nullcontext():
             pam.warm_up(self._options)  # the first click should not wait for what happens only once
         self._pam = pam
+        self._tried.set()
         metrics.MODEL_READY.set(1)
         metrics.MODEL.info({"version": pam.version})
+
+    def note(self, problem: str | None) -> None:
+        """Keep why another model than the one that should answer does, or that it is as it should be."""
+        self._failure = problem
+
+    def give_up(self) -> None:
+        """Let those who `wait` learn that no model could be loaded."""
+        self._tried.set()
 
     def is_current(self, image: EncodedImage) -> bool:
         """Whether the model that answers now has encoded an image."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal
 from xml.etree.ElementTree import Element, ParseError
 
@@ -97,6 +100,11 @@ class LabelingConfig:
     output: Control
     words: Mapping[str, WordField]
     video: VideoTags | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digits that another config does not have: what was worked out with this one is known by it."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

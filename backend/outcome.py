@@ -13,6 +13,7 @@ from skimage.metrics import hausdorff_distance
 from skimage.segmentation import find_boundaries
 
 from backend.annotations import CorrectedRegion, mask_in, words_in
+from backend.category import category_name, names_category
 from backend.json_node import Node
 from backend.labeling_config import LabelingConfig
 from backend.masks import from_coco_rle, to_coco_rle
@@ -64,6 +65,32 @@ def as_offered(suggestion: Suggestion, results: Sequence[dict[str, Any]], config
     return replace(suggestion, offered=words_in(nodes, config), offered_rle=rle)
 
 
+def offered_words(suggestion: Suggestion, config: LabelingConfig) -> Mapping[str, str]:
+    """Field to text as the screen showed it last, with single spaces."""
+    return suggestion.offered if suggestion.offered is not None else _shown(suggestion, config)
+
+
+def is_outdated(name: str, words: Mapping[str, str], suggestion: Suggestion | None) -> bool:
+    """Whether the text of a field, as submitted in `words`, was left as it was offered for another category.
+
+    An explanation speaks of its category in any case; a caption where it names it, unless the new category does so too.
+    """
+    text = words[name]
+    if suggestion is None or name == "category" or not text or not words["category"]:
+        return False
+    offered = suggestion.offered or {}
+    first = offered.get("category") or suggestion.category
+    if text == offered.get(name):
+        of = suggestion.fitted_to or first
+    elif text == " ".join(suggestion[name].split()):
+        of = first
+    else:
+        return False
+    if not of or category_name(of) == category_name(words["category"]):
+        return False
+    return name == "explanation" or (names_category(text, of) and not names_category(words["category"], of))
+
+
 def compare(
     region: CorrectedRegion, suggestion: Suggestion | None, config: LabelingConfig, with_distance: bool = True
 ) -> Outcome:
@@ -87,8 +114,10 @@ def compare(
 def is_refined(earlier: Suggestion, later: Suggestion) -> bool:
     """Whether `later` answered the prompt of `earlier` and more: clicks were added, so that it took its place.
 
-    A smart tool sends all of its open clicks each time.
+    A smart tool sends all of its open clicks each time. What was found unasked gives way to what was found so later.
     """
+    if earlier.unasked or later.unasked:
+        return earlier.unasked and later.unasked and later.created_at > earlier.created_at
     return (
         later.created_at > earlier.created_at
         and bool(earlier.points or earlier.box)
@@ -99,7 +128,7 @@ def is_refined(earlier: Suggestion, later: Suggestion) -> bool:
 
 
 def _word_changes(region: CorrectedRegion, suggestion: Suggestion, config: LabelingConfig) -> dict[str, WordChange]:
-    offered = suggestion.offered if suggestion.offered is not None else _shown(suggestion, config)
+    offered = offered_words(suggestion, config)
     return {
         name: _change(offered.get(name, ""), region.words[name])
         for name in FIELDS
@@ -109,7 +138,7 @@ def _word_changes(region: CorrectedRegion, suggestion: Suggestion, config: Label
 
 def _shown(suggestion: Suggestion, config: LabelingConfig) -> dict[str, str]:
     """What the screen must have shown of a suggestion from before that was kept with it."""
-    texts = {name: " ".join(str(getattr(suggestion, name)).split()) for name in config.words}
+    texts = {name: " ".join(suggestion[name].split()) for name in config.words}
     lists = {name: field.shown for name, field in config.words.items() if field.kind != "textarea"}
     return {name: text for name, text in texts.items() if name not in lists or text in lists[name]}
 

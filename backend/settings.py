@@ -57,6 +57,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Held-out regions that a newly trained model must have been judged on before it may take over.",
     )
+    most_regions: int = Field(24, ge=1, le=1000, description="Most regions of an image that are found without a click.")
+    nested: bool = Field(True, description="Whether objects that lie in other objects are found without a click, too.")
+    points_per_side: int = Field(
+        32, ge=1, le=128, description="Of the grid of points that models other than `nano` are asked with for that."
+    )
+    preannotate_opened: bool = Field(
+        False,
+        description="Whether a task that is opened without predictions gets regions at once. Label Studio asks for one "
+        "task by *Retrieve predictions* in the same words.",
+    )
     label_studio_url: str | None = Field(
         None,
         validation_alias=_as_the_field_knows_it("LABEL_STUDIO_URL"),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from itertools import islice
 
 from backend.annotations import LeftOut, corrected_regions, region_id
@@ -31,7 +28,7 @@ def settle_outcomes(
     max_pixels: largest mask that is read. progress: called with the number of tasks that are done.
     Raises LedgerError.
     """
-    key = hashlib.sha256(json.dumps([asdict(config), max_pixels], sort_keys=True).encode()).hexdigest()
+    key = f"{config.fingerprint} {max_pixels}"
     number, settled_with = ledger.outcomes.settled(project_id)
     now = ledger.change_number(project_id)
     tasks = ledger.changed_since(project_id, number if settled_with == key and number <= now else 0)
@@ -67,6 +64,8 @@ def _of_annotation(
             yield OutcomeRow(region.region_id or "", "unreadable", annotation.id, model_version)
             continue
         outcome = compare(region, suggestion, config)
+        # What annotators said before they accepted is no word of ours that they could keep or change.
+        ours = {n for n, c in outcome.words.items() if c.offered and not _is_annotators(n, suggestion)}
         yield OutcomeRow(
             region.region_id,
             outcome.kind,
@@ -75,9 +74,13 @@ def _of_annotation(
             region.words["category"],
             outcome.mask_iou,
             outcome.boundary_distance,
-            {name: change.share if change.offered else None for name, change in outcome.words.items()},
-            tuple(name for name, change in outcome.words.items() if change.offered and not change.written),
+            {name: change.share if name in ours else None for name, change in outcome.words.items()},
+            tuple(name for name in outcome.words if name in ours and not outcome.words[name].written),
         )
+
+
+def _is_annotators(name: str, suggestion: Suggestion | None) -> bool:
+    return suggestion is not None and suggestion.sources.get(name) == "annotator"
 
 
 def _of_absent(

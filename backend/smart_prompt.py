@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from backend import masks
+from backend.annotations import words_in
 from backend.errors import RequestError
 from backend.json_node import Node
 from backend.labeling_config import LabelingConfig
@@ -30,6 +31,8 @@ class SmartPrompt:
     prompt:    in pixels of the image, whose size Label Studio claims to be `height` x `width`: check it against the
                picture before use.
     label:     the label that the newest drawing carries, or None.
+    words:     results of fields for words that annotators filled in for these drawings while they were open, oldest
+               first.
     ids:       of the drawings that `prompt` is made of, oldest first.
     stale_ids: of those left out because they are left over from earlier work.
     """
@@ -38,6 +41,7 @@ class SmartPrompt:
     height: int
     width: int
     label: str | None
+    words: tuple[Node, ...]
     ids: tuple[str, ...]
     stale_ids: tuple[str, ...]
 
@@ -55,8 +59,8 @@ def read_prompt(
     """What the drawings in `context` mean together, or None where nobody points at anything.
 
     All clicks count, oldest first; of boxes the newest, by its bounding box where it is turned; brush strokes are
-    merged into one mask. None is for a change of a word or a label of a region that exists, and for drawings of other
-    tags.
+    merged into one mask. None is for a change of a word or a label of a region that exists (see follow.py), and for
+    drawings of other tags. A drawing of a tool that draws no regions stays a prompt when words are given to it.
 
     A drawing other than the newest is left over, and does not count, when a draft or annotation that nobody touched for
     `stale_after` before `now` (aware) holds it, when its id is in `known_stale`, or when it is a click without sign and
@@ -83,6 +87,7 @@ def read_prompt(
         height=height,
         width=width,
         label=_label(newest, context),
+        words=tuple(_said(context, config, [_id(drawing) for drawing in fresh])),
         ids=tuple(map(_id, fresh)),
         stale_ids=tuple(map(_id, stale)),
     )
@@ -90,15 +95,27 @@ def read_prompt(
 
 def _drawings(context: Sequence[Node], config: LabelingConfig) -> list[Node]:
     """The results that smart tools drew on the image, less those that are regions already: a region carries words."""
-    words = [word.name for word in config.words.values() if word.kind != "label"]
-    regions = [result["id"].value for result in context if result["from_name"].value in words]
+    named = [result["id"].value for result in _words(context, config)]
     tools = [(control.name, control.type, config.image) for control in config.prompts]
     return [
         result
         for result in context
         if (result["from_name"].value, result["type"].value, result["to_name"].value) in tools
-        and result["id"].value not in regions
+        and not (result["from_name"].value == config.output.name and result["id"].value in named)
     ]
+
+
+def _words(context: Sequence[Node], config: LabelingConfig) -> Iterator[Node]:
+    """The results of fields for words."""
+    fields = [word.name for word in config.words.values() if word.kind != "label"]
+    return (result for result in context if result["from_name"].value in fields)
+
+
+def _said(context: Sequence[Node], config: LabelingConfig, ids: Sequence[str]) -> Iterator[Node]:
+    """Those of the drawings with these ids that hold a text."""
+    for result in _words(context, config):
+        if result["id"].value in ids and any(words_in([result], config).values()):
+            yield result
 
 
 def _has_lost_its_sign(drawing: Node) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime
 import numpy as np
 
 from model.prompt import Box, Point
+from model.region import FIELDS
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,12 @@ class Suggestion:
                    in none of its lists; None where that was not kept.
     offered_rle:   the mask as the screen showed it, where that is not `mask_rle`: a polygon or a rectangle round it.
     embedding:     of the region, as `to_text` writes it; None where that was not kept.
-    sources:       field to whose word it is, "model" or "memory"; the model's where nothing is said.
+    sources:       field to whose word it is, "model", "memory" or "annotator" (said while the suggestion was open); the
+                   model's where nothing is said.
+    fitted_to:     the category that the annotator gave it and that its other words were then redone to fit; `offered`
+                   has them. "" where they are of `category`.
+    own:           categories to how probable the model alone takes them to be, 0..1, the likeliest few.
+    unasked:       whether nobody pointed: the region was found by itself, and `points` is its middle.
     """
 
     region_id: str
@@ -53,6 +59,15 @@ class Suggestion:
     offered_rle: str | None = None
     embedding: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    fitted_to: str = ""
+    own: Mapping[str, float] = field(default_factory=dict)
+    unasked: bool = False
+
+    def __getitem__(self, field: str) -> str:
+        """The model's text for one of FIELDS."""
+        if field not in FIELDS:
+            raise KeyError(field)
+        return getattr(self, field)
 
     def to_json(self) -> str:
         """All fields, as one line of ASCII."""

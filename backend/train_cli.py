@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 REFUSED = 2
-"""Exit code where the data or the folder cannot be used; 128 and the signal's number where a signal ended the run."""
+"""Exit code where the data or the folder cannot be used. It is 1 where something failed that may go well another time,
+as on a full disk, and 128 plus the signal's number where a signal ended the run."""
 
 
 def train(

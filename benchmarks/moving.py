@@ -1,16 +1,33 @@
-"""Clips with known truth: an object cut out of a photograph moves over another one."""
+"""Clips with known truth: an object cut out of a photograph moves over another one; and how well nano follows it.
+
+    python -m benchmarks.moving [--seeds 8] [--kinds moves,occluded,leaves,gone] [--frames 60] [--out moving.json]
+
+From the tight box of the first frame. Prints, for each clip, the mean IoU over the frames on which the object is seen,
+and on how many of the others something was found.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import pathlib
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
+import model
 from benchmarks.segment.targets import Set, Target, picture, targets
+from model import PAM
+from model.frames import Frame
+from model.prompt import Box, Prompt
+from model.tracking import Tracker
 
 BACKGROUNDS = ("china", "coffee", "rocket", "astronaut", "chelsea", "flower", "raccoon")
+KINDS = ("moves", "occluded", "leaves", "gone")
 HEIGHT, WIDTH = 270, 480
 
 
@@ -62,7 +79,21 @@ def clip(path: Path, height: int = HEIGHT, width: int = WIDTH) -> Iterator[Movin
         yield _frame(path, t, background, drift, cut, alpha, at, scale, angle, bar, height, width, rng)
 
 
-def _frame(path, t, background, drift, cut, alpha, at, scale, angle, bar, height, width, rng) -> Moving:
+def _frame(
+    path: Path,
+    t: float,
+    background: np.ndarray,
+    drift: np.ndarray,
+    cut: np.ndarray,
+    alpha: np.ndarray,
+    at: np.ndarray,
+    scale: float,
+    angle: float,
+    bar: np.ndarray,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+) -> Moving:
     offset = np.array(background.shape[1::-1]) / 2 - (width / 2, height / 2) + drift * (t - 0.5)
     shown = cv2.warpAffine(background, np.float64([[1, 0, -offset[0]], [0, 1, -offset[1]]]), (width, height))
     c, s = scale * np.cos(angle), scale * np.sin(angle)
@@ -96,4 +127,53 @@ def _cut_out(target: Target, side: float) -> tuple[np.ndarray, np.ndarray]:
     size = (max(8, round(w * scale)), max(8, round(h * scale)))
     pixels = cv2.resize(picture(target.picture)[y : y + h, x : x + w], size, interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(target.truth[y : y + h, x : x + w].astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return pixels, cv2.copyMakeBorder(alpha, 0, 0, 0, 0, cv2.BORDER_CONSTANT)
+    return pixels, alpha
+
+
+def follow(pam: PAM, path: Path) -> dict[str, Any]:
+    """How well an object is followed through a clip."""
+    tracker, found, false, spent = Tracker(pam), [], [], 0.0
+    for i, moving in enumerate(clip(path)):
+        prompts = None
+        if i == 0:
+            x, y, w, h = cv2.boundingRect(moving.truth.view(np.uint8))
+            prompts = {"it": Prompt(box=Box(x, y, x + w, y + h))}
+        began = time.process_time()
+        mask = tracker.step(Frame(i, i / 25, moving.image), prompts).objects["it"].mask
+        spent += time.process_time() - began if i else 0.0
+        if moving.truth.any():
+            found.append(float((mask & moving.truth).sum() / (mask | moving.truth).sum()))
+        else:
+            false.append(bool(mask.any()))
+    return asdict(path) | {
+        "iou": round(float(np.mean(found)), 3),
+        "first": round(found[0], 3),
+        "last": round(float(np.mean(found[-5:])), 3),
+        "away": len(false),
+        "found_while_away": sum(false),
+        "cpu_ms": round(1000 * spent / max(1, path.frames - 1), 1),
+    }
+
+
+def main() -> None:
+    """Follow, print, and say the means."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--out", type=pathlib.Path)
+    given = parser.parse_args()
+    pam = model.load("nano", threads=1)
+    rows = []
+    for kind in given.kinds.split(","):
+        for seed in range(given.seeds):
+            rows.append(follow(pam, Path(seed, given.frames, kind)))
+            print(json.dumps(rows[-1]), flush=True)
+        mine = [row for row in rows if row["kind"] == kind]
+        print(f"{kind}: mean IoU {np.mean([row['iou'] for row in mine]):.3f} over {len(mine)} clips", flush=True)
+    if given.out:
+        given.out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ comes back. Then it is described, and its caption is part of the next question. 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -26,7 +26,7 @@ from model.speaker import PLAIN, WordOptions
 from model.tracking import FrameMasks, TrackedMask, Tracker
 
 Ends = Literal["fixed", "change"]
-Reason = Literal["length", "appearance", "motion", "gone", "back", "end"]
+Reason = Literal["length", "appearance", "motion", "gone", "end"]
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,15 @@ class Event:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A frame, where the objects are on it, and the events that ended with it."""
+    """A frame, where the objects are on it, and the events that ended with it.
+
+    is_end: whether this is the last frame once more, for the events that the end of the stream ended.
+    """
 
     frame: Frame
     masks: FrameMasks
     events: tuple[Event, ...]
+    is_end: bool = False
 
 
 def narrate(
@@ -92,8 +96,10 @@ def narrate(
     options: NarrationOptions | None = None,
     labels: Sequence[str] | None = None,
     words: WordOptions = PLAIN,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """Follow and describe objects while frames come; one Step for each frame, as soon as it is done.
+
+    The end of the stream may end events, which then come with one more Step.
 
     frames:  any source, such as `model.frames.open_stream`; while words are written it waits, or drops, as it was told.
     prompts: on the first frame.
@@ -106,8 +112,6 @@ def narrate(
     stories = {key: _Story(pam, key, options, labels, words) for key in prompts}
     step: Step | None = None
     for number, frame in enumerate(frames):
-        if step is not None:
-            yield step
         arrived = time.monotonic()
         masks = tracker.step(frame, prompts if number == 0 else None)
         events = []
@@ -116,11 +120,13 @@ def narrate(
             if (event := story.goes_on(frame, masks.objects[key], rows, arrived)) is not None:
                 events.append(event)
         step = Step(frame, masks, tuple(events))
+        yield step
     if step is None:
         raise TrackError("the stream has no frames")
     arrived = time.monotonic()
-    last = (event for story in stories.values() if (event := story.ends(arrived)) is not None)
-    yield Step(step.frame, step.masks, (*step.events, *last))
+    last = tuple(event for story in stories.values() if (event := story.ends(arrived)) is not None)
+    if last:
+        yield Step(step.frame, step.masks, last, is_end=True)
 
 
 def _rows(pam: PAM, tracker: Tracker, key: Hashable, story: _Story) -> Tensor | None:
@@ -143,12 +149,14 @@ class _Clip:
     def wants(self) -> bool:
         return self.count % self.stride == 0
 
-    def add(self, image: np.ndarray, found: TrackedMask, rows: Tensor | None) -> None:
+    def show(self, image: np.ndarray, found: TrackedMask) -> None:
+        worth = found.score * float(np.sqrt(found.mask.sum()))
+        if self.best is None or worth > self.best[0]:
+            self.best = worth, image, found
+
+    def add(self, rows: Tensor | None) -> None:
         self.count += 1
         if rows is None:
-            worth = found.score * float(np.sqrt(found.mask.sum()))
-            if self.best is None or worth > self.best[0] * 1.05:  # what is hardly better is not worth a copy
-                self.best = worth, image, found
             return
         self.rows.append(rows)
         if len(self.rows) >= 2 * CHOSEN:
@@ -168,7 +176,6 @@ class _Story:
         self._pam, self._key, self._options, self._labels, self._words = pam, key, options, labels, words
         self._clip = _Clip()
         self._smoothed = Smoothed(options.least)
-        self._began: Frame | None = None
         self._span: tuple[int, float, int, float] | None = None
         self._start: Look | None = None
         self._told: Look | None = None
@@ -195,14 +202,15 @@ class _Story:
             self._span = frame.index, frame.time, frame.index, frame.time
             self._start = None
         self._span = *self._span[:2], frame.index, frame.time
-        self._clip.add(frame.image, found, rows)
+        self._clip.add(rows)
+        if self._pam.config.close_up:
+            self._clip.show(frame.image, found)
         length = frame.time - self._span[1]
         if self._start is None and (length >= self._options.least or back):
             self._start = now
-        if length < 2 * self._options.least or self._start is None:
-            return None
-        if self._options.ends == "change" and (change := now.differs(self._start, self._options)) is not None:
-            return self._tell(change, arrived)
+        if self._options.ends == "change" and self._start is not None and length >= 2 * self._options.least:
+            if (change := now.differs(self._start, self._options)) is not None:
+                return self._tell(change, arrived)
         return self._tell("length", arrived) if length >= self._options.seconds else None
 
     def ends(self, arrived: float) -> Event | None:
@@ -221,6 +229,7 @@ class _Story:
 
     def _tell(self, reason: Reason, arrived: float) -> Event | None:
         span, clip, now = self._span, self._clip, self._smoothed.look
+        before = self._start if reason in ("appearance", "motion") else None  # of what is told, not of what begins
         self._span, self._clip, self._start = None, _Clip(), None
         if span is None or now is None:
             return None
@@ -228,7 +237,7 @@ class _Story:
             if now.differs(self._told, self._options) is None:
                 return None
         words = self._describe(clip)
-        self._told, self._said = now, words.caption
+        self._told, self._said = before or now, words.caption
         return Event(self._key, *_in_order(span), words, reason, time.monotonic() - arrived)
 
     def _describe(self, clip: _Clip) -> Words:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import close_up, fields, language
+from model import close_up, everything, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError, PromptError
+from model.everything import EVERYTHING, EverythingOptions, Lone
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
 from model.prompt import Box, Prompt
@@ -127,6 +128,16 @@ class PAM(nn.Module):
         """What `regions` says of their embeddings, float32 (B, E), without a word about them."""
         some = [embed(self._looks(some)[0][1]).cpu().numpy() for some in _chunks(segmentations, REGIONS_PER_PASS)]
         return np.concatenate(some)
+
+    def segment_everything(self, image: EncodedImage, options: EverythingOptions = EVERYTHING) -> list[Segmentation]:
+        """Find what may be objects of an image, without a click, best first; see model/everything.py."""
+        found = everything.find(self, image, options)
+        return self._decode(
+            image,
+            [Prompt((each.middle(image.height, image.width),)) for each in found],
+            [Lone(each) for each in found],
+            [self._as_mask_prompt(each.small) for each in found],
+        )
 
     def describe(
         self, segmentation: Segmentation, labels: Sequence[str] | None = None, options: WordOptions = PLAIN
@@ -318,15 +329,29 @@ class PAM(nn.Module):
             proposed = [[Candidate(prompt.mask, 1.0)] for prompt in prompts if prompt.mask is not None]
         else:
             proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
+        masks = [self._mask_prompt(*each) for each in zip(prompts, proposed, previous, strict=True)]
+        return self._decode(image, prompts, proposed, masks)
+
+    @torch.inference_mode()
+    def _decode(
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        proposed: Sequence[Sequence[Candidate]],
+        masks: Sequence[Tensor | None],
+    ) -> list[Segmentation]:
+        """What SAM 2's decoder says of prompts' clicks and boxes with `masks` beside them (see `_mask_prompt`).
+
+        proposed: the candidates of each that are shown instead of the decoder's, or none.
+        """
         like: dict[tuple[int, bool], list[int]] = defaultdict(list)
-        points, labels, masks = [], [], []
+        points, labels = [], []
         for i, prompt in enumerate(prompts):
             each, label = sam2.prompt_tensors(
                 prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
             )
             points.append(each)
             labels.append(label)
-            masks.append(self._mask_prompt(prompt, proposed[i], previous[i]))
             like[each.shape[1], masks[i] is None].append(i)
         found: dict[int, Segmentation] = {}
         for (_, unmasked), members in like.items():
@@ -366,8 +391,12 @@ class PAM(nn.Module):
         """What SAM 2 is given as its mask input, float (1, 1, S/4, S/4), or None."""
         rough = proposed[0].mask if proposed else prompt.mask
         if rough is not None:
-            return sam2.mask_prompt(rough, self.sam, self.device).to(self.image_newline.dtype)
+            return self._as_mask_prompt(rough)
         return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
+
+    def _as_mask_prompt(self, mask: np.ndarray) -> Tensor:
+        """A bool mask of the whole image, at any size, as SAM 2's mask input."""
+        return sam2.mask_prompt(mask, self.sam, self.device).to(self.image_newline.dtype)
 
     def _tell(
         self, segmentations: Sequence[Segmentation], labels: Sequence[str] | None, options: WordOptions

@@ -20,17 +20,17 @@ from backend.consensus import Consensus
 from backend.dataset.harvest_video import OpenVideo, objects_of
 from backend.dataset.images import ImagePool, StoredImage
 from backend.dataset.state import Excluded, RegionRow, State, TaskRows
-from backend.dataset.texts import category_name, is_boilerplate, language, names_category
+from backend.dataset.texts import is_boilerplate, language
 from backend.errors import PictureError, VideoFileError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.masks import bounding_box, to_coco_rle
-from backend.outcome import Outcome, compare
+from backend.outcome import Outcome, compare, is_outdated
 from backend.suggestion import Suggestion
 from backend.webhook_event import Annotation
 from model.region import FIELDS
 
-GENERATION = 2
+GENERATION = 3
 """Of what is made of an annotation: a change of this code that changes it counts as a change of all of them."""
 
 RETRY_AFTER = 24 * 60 * 60
@@ -160,7 +160,7 @@ class _Task:
                 )  # fmt: skip
                 continue
             outcome = compare(region, suggestions[region.region_id], harvest.config, with_distance=False)
-            body = self._body(region, dict(self._words(region, outcome)), annotation, outcome)
+            body = self._body(region, dict(self._words(region, suggestions[region.region_id])), annotation, outcome)
             source = self._hash(f"address {region.image_address}")
             self.regions.append(RegionRow(annotation.id, position, image.sha256, source, body))
 
@@ -175,7 +175,7 @@ class _Task:
                     self.excluded.append(item)
                     continue
                 self.pictures[f"{source} {item.image.frame}"] = item.image
-                said = self.common(annotation, item.region_id, item.mask, item.words) | item.fields
+                said = self.common(annotation, item.region_id, item.mask, item.words) | dict(item.fields)
                 self.regions.append(RegionRow(annotation.id, len(self.regions), item.image.sha256, source, said))
         except VideoFileError as error:
             harvest.check_studio()
@@ -196,7 +196,7 @@ class _Task:
                 self.excluded.append(Excluded("picture", LeftOut(self._task, error.message + said)))
         return self.pictures[address]
 
-    def _words(self, region: CorrectedRegion, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    def _words(self, region: CorrectedRegion, suggestion: Suggestion | None) -> Iterator[tuple[str, str]]:
         """Each field with its text; "" in place of one that says nothing."""
         for name in FIELDS:
             text = region.words[name]
@@ -204,7 +204,7 @@ class _Task:
             if text and is_boilerplate(text, preset.presets if preset else ()):
                 self._leave_out(region, "boilerplate", f"its {name} says nothing: {text[:50]!r}")
                 text = ""
-            elif text and _is_of_another_category(name, outcome):
+            elif text and is_outdated(name, region.words, suggestion):
                 self._leave_out(
                     region, "outdated",
                     f"its category was corrected, but the {name} is still the one of the suggested category",
@@ -252,17 +252,3 @@ class _Task:
 
     def _hash(self, text: str) -> str:
         return hmac.digest(self._harvest.key, text.encode("utf-8", "backslashreplace"), "sha256").hex()[:16]
-
-
-def _is_of_another_category(name: str, outcome: Outcome) -> bool:
-    """Whether a text was left as it was offered, but not the category that it speaks of.
-
-    An explanation speaks of it in any case; a caption where it names it, unless the new category does so, too.
-    """
-    category, text = outcome.words.get("category"), outcome.words.get(name)
-    if name == "category" or category is None or text is None or text.letters or not category.offered:
-        return False
-    if category_name(category.offered) == category_name(category.written):
-        return False
-    is_named = names_category(text.written, category.offered) and not names_category(category.written, category.offered)
-    return name == "explanation" or is_named

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
+from backend.category import category_name
 from backend.dataset.region import Language
 from backend.errors import ExportError
 
@@ -21,17 +21,6 @@ _MOST_BYTES = 8 << 20
 def language(text: str) -> Language:
     """Chinese where there is a Han character, else English: PAM knows these two."""
     return "ch" if _HAN.search(text) else "en"
-
-
-def category_name(text: str) -> str:
-    """The one name of categories that people write differently: case, spaces, width of letters, a full stop."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .;,。")
-
-
-def names_category(text: str, category: str) -> bool:
-    """Whether a text holds a category as a word of its own, in the singular or with an "s"; Chinese knows no spaces."""
-    word = re.escape(category_name(category))
-    return bool(word) and re.search(rf"(?<![a-z0-9]){word}(?:e?s)?(?![a-z0-9])", category_name(text)) is not None
 
 
 def is_boilerplate(text: str, presets: tuple[str, ...] = ()) -> bool:

@@ -44,12 +44,18 @@ def list_(
         print(json.dumps([job.as_json() for job in jobs], indent=2))
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("job", "kind", "state", "asked for by", "at", "took"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("", overflow="fold")
+    for column in ("job", "kind", "state", "asked for by"):
+        table.add_column(column, no_wrap=column in ("job", "state"), overflow="fold")
+    table.add_column("", overflow="fold", min_width=20)  # numbers and states are never broken, words are
     for job in jobs:
-        told = job.message or _progress(job) if not job.state == "running" else _progress(job)
-        row = (str(job.id), _kind(job), job.state, job.cause, _clock(job.created_at), _took(job), told)
+        told = _progress(job) if job.state == "running" else job.message
+        row = (
+            str(job.id),
+            _kind(job),
+            f"{job.state}\n{_took(job)}".strip(),
+            f"{job.cause}, {_clock(job.created_at)}",
+            told,
+        )
         table.add_row(*map(Text, row))
     Console().print(table if jobs else "no jobs yet")
 

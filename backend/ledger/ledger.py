@@ -84,10 +84,39 @@ class Ledger:
         return self._file.read("SELECT id FROM about")[0]["id"]
 
     def record_suggestion(self, suggestion: Suggestion) -> None:
-        """Keep `suggestion` under its region id."""
+        """Keep `suggestion` under its region id, in the place of the one that was there."""
         row = suggestion.region_id, suggestion.to_json(), suggestion.project_id, suggestion.task_id
         with self._file.writing() as db:
-            db.execute("INSERT OR REPLACE INTO suggestions VALUES (?, ?, ?, ?)", row)
+            db.execute(
+                "INSERT INTO suggestions VALUES (?, ?, ?, ?) ON CONFLICT (region_id) DO UPDATE SET "
+                "body = excluded.body, project_id = excluded.project_id, task_id = excluded.task_id",
+                row,
+            )
+
+    def record_unasked(
+        self, project_id: int, task_id: int, model_version: str, suggestions: Sequence[Suggestion]
+    ) -> None:
+        """Keep what a model version found by itself on a task, in place of what it found there before.
+
+        What an annotator has saved meanwhile stays: only suggestions that are in no annotation are replaced.
+        """
+        saved = {
+            result.get("id")
+            for annotation in self.annotations_of_task(project_id, task_id)
+            for result in annotation.result
+            if isinstance(result, dict)
+        }
+        gone = [
+            (each.region_id,)
+            for each in self.suggestions_of_task(project_id, task_id)
+            if each.unasked and each.model_version == model_version and each.region_id not in saved
+        ]
+        with self._file.writing() as db:
+            db.executemany("DELETE FROM suggestions WHERE region_id = ?", gone)
+            db.executemany(
+                "INSERT OR REPLACE INTO suggestions VALUES (?, ?, ?, ?)",
+                [(s.region_id, s.to_json(), s.project_id, s.task_id) for s in suggestions],
+            )
 
     def suggestion(self, region_id: str) -> Suggestion | None:
         """The suggestion that was given under `region_id`, or None."""

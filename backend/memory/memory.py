@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 from cachetools import LRUCache
 
 from backend.annotations import words_by_region
+from backend.category import category_name
+from backend.errors import LedgerError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
-from backend.memory.index import MOST, Index, key
-from backend.memory.opinion import Source, weigh
+from backend.memory.index import MOST, Index, Neighbour
+from backend.memory.opinion import Opinion, Source, weigh
+from backend.outcome import is_outdated
 from backend.suggestion import from_text
 from model.region import Region, Words
 
 PROJECTS = 8
 """Whose memories are held at a time; those of others are read again when they are asked for."""
 
+PATIENCE = 1.0
+"""Seconds that a click waits for the memories of its project while they are being read."""
+
 _TASKS_AT_ONCE = 200
+_LOCKS = 64
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,24 +59,40 @@ class _Held:
 
 
 class ProjectMemories:
-    """The memories of all projects. Any thread may call it."""
+    """The memories of all projects. Any thread may call it.
+
+    What changed in a project since the last time is read by the call that comes next. The first reading of all took
+    1.6 s for 4,000 regions with brush masks on 512 x 512 pixels (benchmarks/memory.py) and grows with their number, to
+    some 40 s for 100,000. So `prepare` should be called when a task is opened; who asks meanwhile waits PATIENCE
+    seconds, and then does without.
+    """
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
         self._held: LRUCache[tuple[int, str], _Held] = LRUCache(PROJECTS)
+        self._preparing: set[int] = set()
         self._lock = threading.Lock()
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+
+    def prepare(self, project_id: int, config: LabelingConfig, model_version: str) -> None:
+        """Begin to read what changed in a project, in the background; returns at once."""
+        with self._lock:
+            if project_id in self._preparing or len(self._preparing) >= PROJECTS:
+                return
+            self._preparing.add(project_id)
+        arguments = project_id, config, model_version
+        threading.Thread(target=self._prepare, args=arguments, name="memories", daemon=True).start()
 
     def advise(self, project_id: int, config: LabelingConfig, region: Region, labels: Sequence[str] | None) -> Advice:
         """What to suggest of a region that the model has described, given what annotators called its like.
 
         labels: of which the category is one, or None. Raises LedgerError.
         """
-        if region.embedding is None:
-            return Advice(region)
-        with self._lock:
-            index = self._index(project_id, config, region.model_version, len(region.embedding))
+        with self._index_for(project_id, config, region) as index:
+            if index is None or region.embedding is None:
+                return Advice(region)
             neighbours = index.neighbours(region.embedding)
-            own = {name: probability * index.trust(name) for name, probability in _own(region.words).items()}
+            own = _own(region.words, labels, neighbours, index)
             opinion = weigh(neighbours, own, closed=labels is not None)
             settled = index.settled(opinion.category)
         words, sources = region.words, {}
@@ -84,17 +110,81 @@ class ProjectMemories:
 
     def see(self, project_id: int, task_id: int, model_version: str, embeddings: Mapping[str, np.ndarray]) -> None:
         """Take in what a model sees in regions that were suggested by another one: region id to float (E,)."""
-        with self._lock:
+        with self._locks[project_id % _LOCKS]:
             self._ledger.memories.see(project_id, task_id, model_version, embeddings)
-            if (held := self._held.get((project_id, model_version))) is not None:
+            with self._lock:
+                held = self._held.get((project_id, model_version))
+            if held is not None:
                 held.index.replace(task_id, self._ledger.memories.of_task(project_id, task_id, model_version))
 
-    def _index(self, project_id: int, config: LabelingConfig, model_version: str, width: int) -> Index:
-        """The memories of a project, level with the ledger. width: of the embeddings."""
-        read_with = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    def opinions(
+        self, project_id: int, config: LabelingConfig, suggestions: Sequence[Suggestion], labels: Sequence[str] | None
+    ) -> list[Opinion]:
+        """What annotators and the model think now of regions of one model version that were suggested before.
+
+        labels: of which the category is one, or None. Waits where memories must be read first. Raises LedgerError.
+        """
+        if not suggestions:
+            return []
+        embeddings = [None if s.embedding is None else from_text(s.embedding) for s in suggestions]
+        width = next((len(each) for each in embeddings if each is not None), None)
+        known = None if labels is None else _by_name(tuple(labels))
+        said: list[Opinion] = []
+        with self._locks[project_id % _LOCKS]:
+            index = self._index(project_id, config, suggestions[0].model_version, width)
+            for suggestion, embedding in zip(suggestions, embeddings, strict=True):
+                neighbours = [] if index is None or embedding is None else index.neighbours(embedding)
+                own = dict(suggestion.own) or {suggestion.category: suggestion.word_scores.get("category", 0.0)}
+                if index is not None:
+                    own = {name: probability * index.trust(name) for name, probability in own.items()}
+                if known is not None:
+                    names = map(category_name, (each.category for each in neighbours))
+                    own = {known[name]: 0.0 for name in names if name in known} | own
+                said.append(weigh(neighbours, own, closed=labels is not None))
+        return said
+
+    def settled(
+        self, project_id: int, config: LabelingConfig, region: Region, category: str
+    ) -> tuple[str, float] | None:
+        """The explanation that annotators gave most often to a category, and its share; None where they gave none.
+
+        region: one of the project, for the model that it is of. Raises LedgerError.
+        """
+        with self._index_for(project_id, config, region) as index:
+            return None if index is None else index.settled(category)
+
+    @contextmanager
+    def _index_for(self, project_id: int, config: LabelingConfig, region: Region) -> Iterator[Index | None]:
+        """The memories that a region is to be compared with, while the block runs; None where that must wait."""
+        lock = self._locks[project_id % _LOCKS]
+        if region.embedding is None or not lock.acquire(timeout=PATIENCE):
+            yield None
+            return
+        try:
+            yield self._index(project_id, config, region.model_version, len(region.embedding))
+        finally:
+            lock.release()
+
+    def _prepare(self, project_id: int, config: LabelingConfig, model_version: str) -> None:
+        try:
+            with self._locks[project_id % _LOCKS]:
+                self._index(project_id, config, model_version, None)
+        except LedgerError as error:
+            log.warning("the memories of project %d were not read: %s", project_id, error)
+        finally:
+            with self._lock:
+                self._preparing.discard(project_id)
+
+    def _index(self, project_id: int, config: LabelingConfig, model_version: str, width: int | None) -> Index | None:
+        """The memories of a project, level with the ledger, under its lock.
+
+        width: of the embeddings; where it is None and there are no memories to tell it, there is no index.
+        """
+        read_with = config.fingerprint
         before = self._ledger.memories.state(project_id)
         number = self._ledger.change_number(project_id)
-        held = self._held.get((project_id, model_version))
+        with self._lock:
+            held = self._held.get((project_id, model_version))
         known = held is not None and (held.number, held.config) == before
         if before != (number, read_with):
             # Another config reads other words out of the same annotations.
@@ -108,14 +198,21 @@ class ProjectMemories:
             self._ledger.memories.replace(project_id, {}, (number, read_with))
         if held is None or not known:
             held = self._read(project_id, model_version, width)
-            self._held[project_id, model_version] = held
+            if held is None:
+                return None
+            with self._lock:
+                self._held[project_id, model_version] = held
         held.number, held.config = number, read_with
         return held.index
 
-    def _read(self, project_id: int, model_version: str, width: int) -> _Held:
+    def _read(self, project_id: int, model_version: str, width: int | None) -> _Held | None:
+        newest = list(self._ledger.memories.newest(project_id, model_version, MOST))
+        width = len(newest[0].embedding) if width is None and newest else width
+        if width is None:
+            return None
         index = Index(width)
         by_task: dict[int, list[Memory]] = {}
-        for memory in reversed(list(self._ledger.memories.newest(project_id, model_version, MOST))):
+        for memory in reversed(newest):
             by_task.setdefault(memory.task_id, []).append(memory)
         for task_id, memories in by_task.items():
             index.replace(task_id, memories)
@@ -140,25 +237,38 @@ def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConf
 
 
 def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) -> Memory:
-    kept = key(words["category"]) == key(suggestion.category)
-    # What was left as it was suggested explains the category that was suggested, and no other.
-    explains = kept or words["explanation"] != " ".join(suggestion.explanation.split())
     return Memory(
         suggestion.task_id,
         suggestion.region_id,
         suggestion.model_version,
         words["category"],
-        words["explanation"] if explains else "",
+        "" if is_outdated("explanation", words, suggestion) else words["explanation"],
         suggestion.category if suggestion.sources.get("category", "model") == "model" else "",
         from_text(embedding),
     )
 
 
-def _own(words: Words) -> dict[str, float]:
-    """What the model says of the category: of a closed list all labels, else its answer and how sure it is."""
-    if words.ranking is not None:
-        return dict(zip(words.ranking.labels, words.ranking.probabilities, strict=True))
-    return {words.category: words.scores["category"]}
+def _own(words: Words, labels: Sequence[str] | None, neighbours: Sequence[Neighbour], index: Index) -> dict[str, float]:
+    """What the model says of the category, as far as it is trusted: its answer and how sure it is.
+
+    Of a closed list, which may hold many thousand labels, only those that can come out best: what neighbours are
+    called, what the model has been judged by, and the likeliest of the others.
+    """
+    ranking = words.ranking
+    if ranking is None or labels is None:
+        return {words.category: words.scores["category"] * index.trust(words.category)}
+    known = _by_name(tuple(labels))
+    judged = {known[name] for name in index.judged() if name in known}
+    named = {known[name] for name in (category_name(each.category) for each in neighbours) if name in known}
+    likeliest = next((label for label in ranking.labels if label not in judged), ranking.best)
+    wanted = judged | named | {likeliest}
+    said = zip(ranking.labels, ranking.probabilities, strict=True)
+    return {label: probability * index.trust(label) for label, probability in said if label in wanted}
+
+
+@lru_cache(maxsize=PROJECTS)
+def _by_name(labels: tuple[str, ...]) -> Mapping[str, str]:
+    return {category_name(label): label for label in labels}
 
 
 def _log(probability: float) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.memory.index import Neighbour, key
+from backend.category import category_name
+from backend.memory.index import Neighbour
 
 Source = Literal["model", "memory"]
 
@@ -35,17 +36,17 @@ def weigh(neighbours: Sequence[Neighbour], own: Mapping[str, float], closed: boo
     closed: whether no category counts but those in `own`.
     """
     evidence: dict[str, list[float]] = {}
-    names: dict[str, str] = {key(name): name for name in own}
+    names: dict[str, str] = {category_name(name): name for name in own}
     for neighbour in neighbours:
-        if closed and key(neighbour.category) not in names:
+        if closed and category_name(neighbour.category) not in names:
             continue
-        names.setdefault(key(neighbour.category), neighbour.category)
-        evidence.setdefault(key(neighbour.category), []).append(neighbour.evidence)
+        names.setdefault(category_name(neighbour.category), neighbour.category)
+        evidence.setdefault(category_name(neighbour.category), []).append(neighbour.evidence)
     # Neighbours of one category are like each other, too: each further one says less that is new.
     votes = {name: sum(each) / math.sqrt(len(each)) for name, each in evidence.items()}
     total = sum(votes.values()) + STRANGER
     open_ = STRANGER / total
-    said = {key(name): open_ * probability for name, probability in own.items()}
+    said = {category_name(name): open_ * probability for name, probability in own.items()}
     mixed = {name: votes.get(name, 0.0) / total + said.get(name, 0.0) for name in {**said, **votes}}
     best = max(mixed, key=lambda name: mixed[name])
     from_memory = votes.get(best, 0.0) / total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Following:
     ):
         self._registry, self._engine = registry, engine
         self._load_base, self._load, self._on_swap = load_base, load, on_swap
-        self._stopped = threading.Event()
+        self._stopped, self._at_it = threading.Event(), threading.Lock()
         self._stamp: object = self
         self._answering: str | None = None
 
@@ -52,25 +52,30 @@ class Following:
 
     def follow(self) -> None:
         """Bring the engine to the active model where that has changed. What fails is logged, and the engine says it."""
-        stamp = self._registry.stamp()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        problem = None
-        try:
-            answers = self._registry.active().answers
-        except ModelsError as error:
-            log.error("%s", error)
-            answers, problem = (None,), str(error)
-        if self._engine.ready:
-            if answers[-1] != self._answering:
+        with self._at_it:
+            if (stamp := self._registry.stamp()) == self._stamp:
+                return
+            self._stamp = stamp
+            problem = None
+            try:
+                answers = self._registry.active().answers
+            except ModelsError as error:
+                log.error("%s", error)
+                answers, problem = (self._answering,), str(error)
+            if self._engine.ready and answers[-1] == self._answering:
+                self._engine.note(problem)
+            elif self._engine.ready:
                 self._take(answers[-1], problem)
-            return
-        # Nothing answers yet: better the model before the active one than none.
+            else:
+                self._take_first(answers, problem)
+
+    def _take_first(self, answers: Sequence[str | None], problem: str | None) -> None:
+        """Nothing answers yet: better the model before the active one than none."""
         for version in reversed(answers):
             if self._take(version, problem):
                 return
             problem = f"{version or self._registry.base} could not be loaded: {self._engine.failure}"
+        self._engine.give_up()
 
     def _take(self, version: str | None, problem: str | None) -> bool:
         taken = self._engine.load(self._load_base if version is None else partial(self._version, version), problem)

@@ -44,6 +44,8 @@ class AnnotatedVideo:
 
     def write(self, step: Step) -> None:
         """See `Writer.write`."""
+        if step.is_end:
+            return
         self._said = step.events[-1].words.caption if step.events else self._said
         (found,) = step.masks.objects.values()
         picture = annotated(step.frame.image, found, self._said)

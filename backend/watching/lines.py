@@ -60,6 +60,8 @@ class Masks(Lines):
 
     def write(self, step: Step) -> None:
         """See `Writer.write`."""
+        if step.is_end:
+            return
         (found,) = step.masks.objects.values()
         said = {
             "frame": step.frame.index,

@@ -30,8 +30,6 @@ from benchmarks.segment.annotator import box_around, iou, next_click
 from benchmarks.segment.targets import Set, picture, targets
 from model.prompt import Box, Point, Prompt
 from model.proposals import ranker
-from model.proposals.enlarge import enlarge
-from model.proposals.oblige import oblige
 from model.proposals.steps import settle
 from model.proposals.working import View, prepare
 from model.training import ranking
@@ -78,8 +76,7 @@ def record(name: str, truths: list[np.ndarray], seed: int, follow: bool, clicks:
         while len(points) < clicks and iou(mask, truth) < 0.93:
             points.append(_click(truth, mask, rng))
             prompt = Prompt(tuple(points))
-            settled = settle(working, prompt)
-            mask = oblige(image, enlarge(working, settled.view, settled.masks[0]), prompt)
+            mask = settle(working, prompt).large(working, 0, prompt)
         settle(working, Prompt(box=_box(truth, rng)))
         settle(working, Prompt(mask=_rough(truth, rng)))
     return recorder.choices

@@ -111,7 +111,7 @@ class Upright:
 
 def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """The display matrix's linear part, each entry -1, 0 or 1: x' = a x + c y, y' = b x + d y, y down."""
-    side = frame.side_data.get("DISPLAYMATRIX")
+    side: Any = frame.side_data.get("DISPLAYMATRIX")
     if side is None:
         return _IDENTITY
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5] / 65536.0

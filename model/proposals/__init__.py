@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from typing import overload
 
 from model.prompt import Prompt
-from model.proposals.enlarge import enlarge
-from model.proposals.oblige import oblige
 from model.proposals.ranker import judge
 from model.proposals.steps import Settled, settle
 from model.proposals.working import OFFERED, WorkingImage, prepare
@@ -48,8 +46,7 @@ class Proposals(Sequence[Candidate]):
         number = range(len(self))[index]
         made = self._made[number]
         if made is None:
-            large = enlarge(self._working, self._settled.view, self._settled.masks[number])
-            mask = oblige(self._working.image, large, self._prompt)
+            mask = self._settled.large(self._working, number, self._prompt)
             made = self._made[number] = Candidate(mask, self._settled.scores[number])
         return made
 

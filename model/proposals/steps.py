@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 
 from model.prompt import Prompt
+from model.proposals.enlarge import enlarge
 from model.proposals.methods import attached, first_guesses, pool
+from model.proposals.oblige import oblige
 from model.proposals.seeds import SEED_RADIUS, Seeds, sow
 from model.proposals.traits import Standing, agreement, plausibility, traits
 from model.proposals.working import OFFERED, View, WorkingImage, look
@@ -22,10 +24,13 @@ AMEND_MARGIN = 1.0
 """The same when a click amends, which may mean that the object is larger than it seemed."""
 
 TWIN = 0.96
-"""IoU from which two masks are not worth ranking against each other."""
+"""IoU from which two masks are not worth ranking against each other; but for amendments, which may be small."""
 
 SAME = 0.8
 """IoU above which two masks count as the same answer."""
+
+SEAM = 2
+"""Pixels of the view around a change in which the outline is laid along the edges anew."""
 
 ZOOM_BELOW = 0.6
 """An object whose surroundings are under this share of the view's side is looked at again from nearer."""
@@ -35,13 +40,33 @@ ZOOM_BELOW = 0.6
 class Settled:
     """What stands after some of the clicks.
 
-    masks: bool (h, w) of `view`, best first, clearly different from each other.
-    scores: one for each.
+    masks:    bool (h, w) of `view`, best first, clearly different from each other.
+    scores:   one for each.
+    standing: what the last click found, as a mask of `view`, bool (h, w), and at the size of the image, bool (H, W)
+              packed along its rows; None where nothing stood.
     """
 
     view: View
     masks: tuple[np.ndarray, ...]
     scores: tuple[float, ...]
+    standing: tuple[np.ndarray, np.ndarray] | None = None
+
+    def large(self, working: WorkingImage, number: int, prompt: Prompt) -> np.ndarray:
+        """Mask `number` at the size of the image, bool (H, W), as it is shown for `prompt`.
+
+        Away from what the last click changed it is what was shown before: the outline is not laid anew there.
+        """
+        mask = self.masks[number]
+        large = enlarge(working, self.view, mask)
+        if self.standing is not None:
+            before, shown = self.standing
+            changed = cv2.dilate((mask ^ before).astype(np.uint8), np.ones((2 * SEAM + 1,) * 2, np.uint8))
+            x0, y0, x1, y1 = self.view.window
+            anew = cv2.resize(changed, (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST).astype(bool)
+            kept = np.unpackbits(shown, axis=1, count=large.shape[1]).astype(bool)
+            kept[y0:y1, x0:x1] = np.where(anew, large[y0:y1, x0:x1], kept[y0:y1, x0:x1])
+            large = kept
+        return oblige(working.image, large, prompt)
 
 
 def settle(working: WorkingImage, prompt: Prompt) -> Settled:
@@ -60,7 +85,11 @@ def settle(working: WorkingImage, prompt: Prompt) -> Settled:
     settled = working.recent.get(key(known)) if known >= first else None
     for n in range(known + 1, len(prompt.points) + 1):
         so_far = replace(prompt, points=prompt.points[:n])
-        settled = _amend(working, settled, so_far) if settled is not None else _open(working, so_far)
+        if settled is None:
+            settled = _open(working, so_far)
+        else:
+            shown = settled.large(working, 0, replace(prompt, points=prompt.points[: n - 1]))
+            settled = _amend(working, settled, so_far, np.packbits(shown, axis=1))
         working.recent[key(n)] = settled
     assert settled is not None
     return settled
@@ -102,7 +131,7 @@ def _choose(
     """The masks of `pool` that differ, those first that the ranker expects most of."""
     masks = [mask for _, mask in pool]
     alike = agreement(masks)
-    keep = _apart(alike, range(len(pool)), TWIN)
+    keep = _apart(alike, range(len(pool)), TWIN if before is None else 1.0)
     area = view.scale**2 * working.image.shape[0] * working.image.shape[1]
     rows = traits(view, seeds, pool, keep, alike, before, area)
     expected = working.judge(view, [masks[k] for k in keep], rows).clip(1e-3, 1 - 1e-3)
@@ -122,8 +151,11 @@ def _apart(alike: np.ndarray, order: Iterable[int], limit: float) -> list[int]:
     return kept
 
 
-def _amend(working: WorkingImage, settled: Settled, prompt: Prompt) -> Settled:
-    """`settled`, made right at the last click of `prompt`."""
+def _amend(working: WorkingImage, settled: Settled, prompt: Prompt, shown: np.ndarray) -> Settled:
+    """`settled`, made right at the last click of `prompt`.
+
+    shown: the mask that was shown before that click, see `Settled.standing`.
+    """
     height, width = working.image.shape[:2]
     click = prompt.points[-1]
     view, mask = settled.view, settled.masks[0]
@@ -138,9 +170,10 @@ def _amend(working: WorkingImage, settled: Settled, prompt: Prompt) -> Settled:
     x, y = (seeds.clicks if click.positive else seeds.refusals)[-1].tolist()
     # A click on a pixel that was also clicked the other way changes nothing unless it is the positive one.
     if mask[y, x] == click.positive or seeds.positive[y, x] != click.positive:
-        return Settled(view, (mask,), settled.scores[:1])
+        return Settled(view, (mask,), settled.scores[:1], (mask, shown))
     before = Standing(mask, settled.scores[0])
-    return _choose(working, view, seeds, _amendments(view, seeds, mask, (x, y), click.positive), before)
+    amendments = _amendments(view, seeds, mask, (x, y), click.positive)
+    return replace(_choose(working, view, seeds, amendments, before), standing=(mask, shown))
 
 
 def _amendments(

@@ -120,7 +120,9 @@ class WorkingImage:
     @property
     def nbytes(self) -> int:
         """Bytes held at most, the original image and what is kept of recent prompts included."""
-        recent = RECENT * (self.view.nbytes + OFFERED * self.view.gradient.size)
+        height, width = self.image.shape[:2]
+        shown = height * -(-width // 8) + self.view.gradient.size
+        recent = RECENT * (self.view.nbytes + OFFERED * self.view.gradient.size + shown)
         return sum(level.nbytes for level in self.pyramid) + self.view.nbytes + recent
 
 

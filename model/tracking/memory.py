@@ -45,7 +45,7 @@ class MemoryFollower:
         for key in prompts:
             if self.follows(key):
                 self.forget(key)
-        outputs = {}
+        outputs: dict[Hashable, SamOutput] = {}
         for group in self._groups:
             stepped = group.track.step(frame)
             outputs |= {key: stepped.row(row) for row, key in enumerate(group.keys)}
@@ -56,7 +56,7 @@ class MemoryFollower:
         self.outputs = outputs | prompted
         found = {key: _mask(output, *image.shape[:2]) for key, output in self.outputs.items()}
         for key, prompt in prompts.items():
-            if _is_whole(prompt):
+            if prompt.mask is not None and _is_whole(prompt):
                 found[key] = replace(found[key], mask=prompt.mask)
         return found
 

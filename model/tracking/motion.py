@@ -66,7 +66,8 @@ class Thing:
     first:   what the prompt showed.
     latest:  what it looked like when its outline was last settled.
     pose:    of `latest` on the last frame.
-    motion:  Pose, how it moved from frame to frame when it was last seen.
+    motion:  Pose, how it moved from frame to frame when it was last seen: without turning or growing, which a few
+             hidden frames would carry far.
     lost:    frames since it was seen.
     changed: frames since it looked as it did.
     """
@@ -87,12 +88,24 @@ class MotionFollower:
         self.outputs: dict[Hashable, SamOutput] = {}
         self._things: dict[Hashable, Thing] = {}
         self._before: np.ndarray | None = None
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def step(self, image: np.ndarray, prompts: Mapping[Hashable, Prompt]) -> dict[Hashable, TrackedMask]:
         """See `Follower.step`."""
         found = {key: self._follow(thing, image) for key, thing in self._things.items()}
-        working = proposals.prepare(image) if prompts else None
+        for key, (mask, score) in self._prompted(image, prompts, found).items():
+            template = templates.take(image, mask)
+            self._things[key] = Thing(template, template, template.place, mask)
+            found[key] = TrackedMask(mask, score, 1.0)
+        self._before = image
+        return found
+
+    def _prompted(
+        self, image: np.ndarray, prompts: Mapping[Hashable, Prompt], found: Mapping[Hashable, TrackedMask]
+    ) -> dict[Hashable, tuple[np.ndarray, float]]:
+        """Masks that prompts mean, and their scores."""
+        said: dict[Hashable, tuple[np.ndarray, float]] = {}
+        working: proposals.WorkingImage | None = None
         for key, prompt in prompts.items():
             before = found.get(key)
             if before is not None and prompt.box is None and prompt.mask is None:
@@ -101,15 +114,12 @@ class MotionFollower:
                 elif not any(point.positive for point in prompt.points):
                     continue  # it is not there, which is what the click says too
             if prompt.mask is not None and not prompt.points and prompt.box is None:
-                mask, score = prompt.mask, 1.0
-            else:
-                best = proposals.propose(working, prompt)[0]
-                mask, score = best.mask, best.score
-            template = templates.take(image, mask)
-            self._things[key] = Thing(template, template, template.place, mask)
-            found[key] = TrackedMask(mask, score, 1.0)
-        self._before = image
-        return found
+                said[key] = prompt.mask, 1.0
+                continue
+            working = working or proposals.prepare(image)
+            best = proposals.propose(working, prompt)[0]
+            said[key] = best.mask, best.score
+        return said
 
     def follows(self, key: Hashable) -> bool:
         """See `Follower.follows`."""
@@ -134,7 +144,7 @@ class MotionFollower:
         if not _is_there(thing.latest, likeness) or not _inside(thing.latest, pose, image.shape):
             return self._missed(thing, image, guess)
         if likeness.share > FAMILIAR:
-            thing.motion = templates.compose(pose, _inverse(thing.pose))
+            thing.motion = _shift(thing.latest, thing.pose, pose)
         thing.changed = thing.changed + 1 if likeness.share < CHANGED else 0
         found = self._seen(thing, image, pose, likeness)
         return self._settled(thing, image, found) if thing.changed >= REST else found
@@ -142,6 +152,8 @@ class MotionFollower:
     def _settled(self, thing: Thing, image: np.ndarray, found: TrackedMask) -> TrackedMask:
         """An object that looks different by now, with the outline and the looks that it has now."""
         thing.changed = 0
+        if (hit := search(thing.latest, image, thing.pose, lost=0, everywhere=True)) is not None:
+            return self._seen(thing, image, *hit)  # it had held on to something else
         whole = templates.paint(thing.latest, thing.pose, thing.latest.inner, image.shape[:2])
         if not whole.any():
             return found
@@ -167,8 +179,11 @@ class MotionFollower:
     def _missed(self, thing: Thing, image: np.ndarray, guess: Pose) -> TrackedMask:
         thing.lost += 1
         everywhere = thing.lost > PATIENCE
-        for template in {id(t): t for t in (thing.latest, thing.first)}.values():
-            if (hit := search(template, image, None if everywhere else guess)) is not None:
+        places = [(thing.latest, thing.pose if everywhere else guess)]
+        if everywhere and thing.lost % 2:  # it may have turned since, or turned back
+            places = [(thing.first, thing.first.place)]
+        for template, last in places:
+            if (hit := search(template, image, last, lost=thing.lost, everywhere=everywhere)) is not None:
                 thing.latest = template
                 thing.motion = np.eye(2, 3)
                 return self._seen(thing, image, *hit)
@@ -205,6 +220,13 @@ class MotionFollower:
         sx, sy = (x1 - x0) / size[0], (y1 - y0) / size[1]
         to_frame = np.array([[sx, 0, x0 + sx / 2 - 0.5], [0, sy, y0 + sy / 2 - 0.5]])
         return templates.compose(to_frame, templates.compose(found, _inverse(to_frame)))
+
+
+def _shift(template: Template, before: Pose, after: Pose) -> Pose:
+    """How the middle of an object moved."""
+    middle = (np.array(template.size) - 1) / 2
+    moved = (after[:, :2] - before[:, :2]) @ middle + after[:, 2] - before[:, 2]
+    return np.hstack([np.eye(2), moved[:, None]])
 
 
 def _is_there(template: Template, likeness: Likeness) -> bool:

@@ -24,8 +24,17 @@ UNLIKE = 14.0
 PLAIN = 3.0
 """Standard deviation of lightness, in Lab units, under which there is no pattern."""
 
+RING = (2, 5)
+"""Where the surroundings of an object are looked at, in pixels of a template from its edge."""
+
+SPILL_WEIGHT = 0.5
+"""What a place loses at most for surroundings that look like the object."""
+
 SURE = 0.9
 """Worth of a place from which no other is looked for."""
+
+SHEAR = 0.03
+"""How much better an object must look for being skewed: most things turn and grow, and what looks skewed is a slip."""
 
 AROUND = 24
 """How far around a place is searched, in pixels of a template."""
@@ -59,6 +68,21 @@ class Template:
         """Whether the object has no pattern to speak of."""
         return float(self.lab[..., 0][self.inner].std()) < PLAIN
 
+    @cached_property
+    def around(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels around the object that did not look like it, bool (h, w), and the colours it has nearest to each,
+        float32 (h, w, 3)."""
+        _, labels = cv2.distanceTransformWithLabels(
+            (~self.inner).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        colours = np.zeros((int(labels.max()) + 1, 3), np.float32)
+        colours[labels[self.inner]] = self.lab[self.inner]
+        nearest = colours[labels]
+        on = self.inner.astype(np.uint8)
+        near, far = (cv2.dilate(on, np.ones((2 * r + 1, 2 * r + 1), np.uint8)) for r in RING)
+        differs = np.sqrt(((self.lab - nearest) ** 2).sum(axis=2)) > UNLIKE
+        return (far > near) & differs, nearest
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, as OpenCV takes them."""
@@ -72,16 +96,19 @@ class Likeness:
     correlation: of lightness on the object, -1..1.
     seen:        bool (h, w), the object's pixels that look as they did.
     share:       of the object's pixels that do, 0..1.
+    spill:       of what lies around the object, the share that looks like the object and did not, 0..1: a template that
+                 is too small fits anywhere inside.
     """
 
     correlation: float
     seen: np.ndarray
     share: float
+    spill: float
 
     @property
     def worth(self) -> float:
         """By which places are compared, 0..1."""
-        return self.share * (1 + self.correlation) / 2
+        return self.share * (1 + self.correlation) / 2 * (1 - SPILL_WEIGHT * self.spill)
 
 
 def take(image: np.ndarray, mask: np.ndarray) -> Template:
@@ -127,9 +154,24 @@ def register(template: Template, image: np.ndarray, guesses: Sequence[Pose]) -> 
     if best[1].worth < SURE:
         best = max([best, *(_at(template, image, each) for each in around(template, image, guesses[0]))], key=_worth)
     for kind in (cv2.MOTION_EUCLIDEAN, cv2.MOTION_AFFINE):
-        if (shift := _shift(template, view(image, best[0], template.size), kind)) is not None:
-            best = max(best, _at(template, image, compose(best[0], shift)), key=_worth)
+        if (shift := _shift(template, view(image, best[0], template.size), kind)) is None:
+            continue
+        moved = compose(best[0], shift)
+        best = max(best, _at(template, image, moved), key=_worth)
+        if kind == cv2.MOTION_AFFINE:
+            stiff = _at(template, image, _stiff(moved, template))
+            best = stiff if stiff[1].worth > best[1].worth - SHEAR else best
     return best
+
+
+def _stiff(pose: Pose, template: Template) -> Pose:
+    """The pose without shear that is nearest, about the template's middle."""
+    a, b, c, d = pose[:, :2].ravel()
+    linear = np.array([[a + d, b - c], [c - b, a + d]]) / 2
+    # A template's pixels need not be square on its own frame.
+    linear = linear * (np.linalg.norm(template.place[:, :2], axis=0) / np.sqrt(np.linalg.det(template.place[:, :2])))
+    middle = (np.array(template.size) - 1) / 2
+    return np.hstack([linear, (pose[:, :2] @ middle + pose[:, 2] - linear @ middle)[:, None]])
 
 
 def around(template: Template, image: np.ndarray, pose: Pose) -> list[Pose]:
@@ -184,9 +226,16 @@ def compare(template: Template, shown: np.ndarray) -> Likeness:
     off = np.abs(shown - template.lab - drift)
     far = cv2.blur(np.sqrt((off**2).sum(axis=2)), (3, 3))
     seen = inner & (far < UNLIKE)
+    ring, nearest = template.around
+    spills = np.sqrt(((shown[ring] - nearest[ring] - drift) ** 2).sum(axis=1)) < UNLIKE
     u, v = a[:, 0] - a[:, 0].mean(), b[:, 0] - b[:, 0].mean()
     norm = float(np.sqrt((u @ u) * (v @ v)))
-    return Likeness(float(u @ v) / norm if norm > 1e-6 else 0.0, seen, float(seen.sum() / inner.sum()))
+    return Likeness(
+        float(u @ v) / norm if norm > 1e-6 else 0.0,
+        seen,
+        float(seen.sum() / inner.sum()),
+        float(spills.mean()) if len(spills) else 0.0,
+    )
 
 
 def paint(template: Template, pose: Pose, seen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -96,7 +96,7 @@ def follow(
     stop: int | None = None,
     *,
     backward: bool = False,
-) -> Iterator[FrameMasks]:
+) -> Generator[FrameMasks, None, None]:
     """Follow objects through a video in one pass; one FrameMasks for every frame, in the order of the walk.
 
     anchors: prompts by the number of their frame. An object begins at the first of its prompts on the way and is

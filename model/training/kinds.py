@@ -81,7 +81,8 @@ def _joined(s: Sheet, kind: np.random.Generator) -> None:
             turn = kind.uniform(0, np.pi)
             s.polygon(_varied(s, box @ [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]] + [u, v]))
     if kind.random() < 0.3:
-        s.ellipse(*kind.uniform(-0.4, 0.4, 2), *kind.uniform(0.12, 0.25, 2), value=0)
+        u, v, a, b = *kind.uniform(-0.4, 0.4, 2), *kind.uniform(0.12, 0.25, 2)
+        s.ellipse(u, v, a, b, value=0)
 
 
 def _strokes(s: Sheet, kind: np.random.Generator) -> None:

@@ -13,6 +13,7 @@ from backend.errors import ConfigError
 from backend.labeling_config import MAX_CONFIG_BYTES, Control, LabelingConfig, VideoTags, WordField, parse
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
+CLOSED = Path(__file__).parents[2] / "label_config" / "image_closed.xml"
 
 IMAGE = '<Image name="image" value="$image"/>'
 POINT = '<KeyPointLabels name="point" toName="image" smart="true"><Label value="Object"/></KeyPointLabels>'
@@ -223,3 +224,11 @@ def test_a_config_about_videos():
     assert config.video == VideoTags("$fps", Control("part", "timelinelabels", ("Runs",)))
     assert config.words["category"].options == (("Cat",), ("hound",))
     assert parse(view(labels, video, box, IMAGE, POINT, BRUSH)).video is None
+
+
+def test_a_fingerprint_tells_configs_apart():
+    """It is the same for the same config however often it is read, and another one for another option."""
+    config = parse(CLOSED.read_text())
+    assert config.fingerprint == parse(CLOSED.read_text()).fingerprint
+    other = CLOSED.read_text().replace('value="coin"', 'value="button"')
+    assert parse(other).fingerprint != config.fingerprint

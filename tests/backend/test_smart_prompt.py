@@ -249,3 +249,10 @@ def test_a_drawing_with_anything_put_in_ends_in_a_prompt_or_an_error_for_the_cli
         read(*results)
     except BackendError as refused:
         assert 400 <= refused.status < 500
+
+
+def test_words_given_to_an_open_click_do_not_make_it_a_region():
+    """A tool that draws no regions draws prompts, whatever is written on them; words of others are not theirs."""
+    word = result("textarea", "category", {"text": ["coin"]}, "a")
+    asked = read(click(10, 50, "a"), word, result("textarea", "category", {"text": ["cup"]}, "b"))
+    assert asked.ids == ("a",) and [each.value for each in asked.words] == [word]

@@ -70,6 +70,19 @@ class Annotator:
             self._drag([corner, opposite])
         self._see_suggestion(answer.value.status)
 
+    def select_open_click(self) -> None:
+        """Select the newest drawing, whose suggestion is not accepted yet."""
+        self._regions().last.click()
+        expect(self._blank("category")).to_be_visible()
+
+    def say(self, field: str, text: str) -> None:
+        """Fill in an empty field of the selected drawing, and wait for the new suggestion."""
+        blank = self._blank(field)
+        blank.fill(text)
+        with self.page.expect_response(_is_an_answer) as answer:
+            blank.press("Shift+Enter" if blank.evaluate("it => it.tagName") == "TEXTAREA" else "Enter")
+        self._see_suggestion(answer.value.status)
+
     def accept(self) -> None:
         self.page.get_by_test_id("bottombar-accept-suggestions-button").click()
         expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_be_hidden()
@@ -131,6 +144,10 @@ class Annotator:
     def _words(self, field: str) -> Locator:
         """The shown words of a field; those of regions that are not selected stay in the page, hidden."""
         return self.page.locator(f"[data-testid=htx-textbox-content][name^='{field}:']").filter(visible=True)
+
+    def _blank(self, field: str) -> Locator:
+        """Where a field that says nothing yet is filled in."""
+        return self.page.locator(f"[data-testid=textarea-input][name='{field}']").filter(visible=True)
 
     def _on_screen(self, at: Pixel) -> Pixel:
         box = self._picture().bounding_box()

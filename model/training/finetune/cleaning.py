@@ -55,7 +55,7 @@ def prepare(train: Regions, validation: Regions, tokenizer: PreTrainedTokenizerB
     if not learned:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in left_out.most_common()) or "it is empty"
         raise RecordError(f"the data set has no region to learn from ({reasons})")
-    counts = Counter(region.category for region in learned if region.category)
+    counts = Counter(region.category.casefold() for region in learned if region.category)
     single = sorted(name for name, count in counts.items() if count == 1)
     return Splits(learned, sorted(judged, key=_draw)[:at_most], left_out, held_out, single)
 

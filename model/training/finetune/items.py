@@ -57,7 +57,7 @@ class Sight:
     @classmethod
     def of(cls, config: PAMConfig, side: int) -> Sight:
         """That of a PAM whose SAM 2 takes squares of `side` pixels."""
-        return cls(side, config.close_up, config.proposals, answers=config.proposals)
+        return cls(side, config.close_up, config.proposals, answers=bool(config.close_up))
 
 
 @dataclass(frozen=True, eq=False)

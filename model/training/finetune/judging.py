@@ -83,7 +83,7 @@ def judge(pam: PAM, regions: Sequence[RegionRecord], on_region: Callable[[], Non
         caption = region.answer("brief_cap") or region.answer("detail_cap")
         found.append(
             Judged(
-                category,
+                category.casefold(),
                 overlap,
                 float(said.words.category.casefold() == category.casefold()) if category else None,
                 similarity(said.words.explanation, definition) if definition else None,
@@ -99,7 +99,7 @@ def judge(pam: PAM, regions: Sequence[RegionRecord], on_region: Callable[[], Non
 class Verdict:
     """What became of a model.
 
-    regions: on corrections. old: on so many drawn `scenes` of old things, the share of right categories and so on.
+    regions: on corrections. old: on so many drawn `scenes` of old things, the mean IoU and the share of right texts.
     trials: of these, field to scores (see Judged) and whether the answers were right.
     """
 
@@ -130,7 +130,8 @@ def verdict(pam: PAM, regions: Sequence[RegionRecord], scenes: int, on_one: Call
     old, fitted = {}, {}
     known = [trial for trial in trials if not hedged(trial.words)]
     if trials:
-        old = {name: round(float(np.mean([t.right(name) for t in named])), 4) for name, named in _askable(trials)}
+        old = {"mask": round(float(np.mean([trial.iou for trial in trials])), 4)}
+        old |= {name: round(float(np.mean([t.right(name) for t in named])), 4) for name, named in _askable(trials)}
         fitted = {
             name: [(t.words.log_probabilities[name], t.right(name)) for t in known if t.words[name]] for name in SCORED
         }

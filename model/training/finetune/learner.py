@@ -45,6 +45,8 @@ class Learner(nn.Module):
         weights: kind, see KINDS, to what a token or a region of it counts. Returns the loss, and sums by kind.
         """
         pam = self._pam[0]
+        # Where processes share the weights, it is these that are gathered.
+        pam.image_newline, pam.semantic_newline, pam.frame_newline = self.newlines
         with torch.no_grad():
             whole = decoded(pam, items)
         near = self._near(items) if pam.config.close_up else None

@@ -98,11 +98,13 @@ def train(
     model, optimizer = accelerator.prepare(
         stage.model, torch.optim.AdamW(learned, stage.rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
     )
-    start, history, spent = 0, [], 0.0
+    start, history, spent, tally = 0, [], 0.0, _Tally()
     if saved is not None:
         _restore(accelerator, model, optimizer, saved)
         start, history, spent = saved["step"], saved["history"], saved["seconds"]
-    began, tally = time.monotonic() - spent, _Tally()
+        if accelerator.is_main_process:
+            tally = _Tally(*(defaultdict(float, part) for part in saved["tally"]))
+    began = time.monotonic() - spent
     loader = DataLoader(items, batch_size=None, sampler=range(start, steps), num_workers=pace.workers)
     writer = (
         SummaryWriter(str(out / "tensorboard" / stage.name), purge_step=start) if accelerator.is_main_process else None
@@ -121,8 +123,12 @@ def train(
                         writer.add_scalar(name, value, done)
                 tally = _Tally()
             if stopped or done % pace.save_every == 0 or done == steps:
-                # What is summed up for the next row would be lost: rows and states fall on the same steps.
-                _save(accelerator, path, model, optimizer, done, history, time.monotonic() - began)
+                rest = {
+                    "history": history,
+                    "tally": _summed_up(accelerator, tally),
+                    "seconds": time.monotonic() - began,
+                }
+                _save(accelerator, path, model, optimizer, {"step": done, **rest})
             if accelerator.is_main_process:
                 on_step(done)
             if stopped:
@@ -167,13 +173,19 @@ def _step(
 
 
 def _shown(accelerator: Accelerator, tally: _Tally) -> dict[str, float]:
+    sums, of = _summed_up(accelerator, tally)
+    return {name: value / of[name] for name, value in sums.items()}
+
+
+def _summed_up(accelerator: Accelerator, tally: _Tally) -> tuple[dict[str, float], dict[str, float]]:
+    """The figures of all processes: sums, and what they are sums of."""
     names = sorted(tally.sums)
     if accelerator.num_processes > 1:
         gathered: list[list[str]] = [[] for _ in range(accelerator.num_processes)]
         torch.distributed.all_gather_object(gathered, names)
         names = sorted({name for each in gathered for name in each})
     values = _summed(accelerator, [tally.sums.get(n, 0.0) for n in names] + [tally.of.get(n, 0.0) for n in names])
-    return {name: values[i] / values[len(names) + i] for i, name in enumerate(names)}
+    return dict(zip(names, values, strict=False)), dict(zip(names, values[len(names) :], strict=True))
 
 
 def _summed(accelerator: Accelerator, values: list[float]) -> list[float]:
@@ -188,13 +200,10 @@ def _share(step: int, steps: int) -> float:
     return min((step + 1) / rise, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _save(
-    accelerator: Accelerator, path: Path, model: nn.Module, optimizer: Any, step: int, history: list, seconds: float
-) -> None:
+def _save(accelerator: Accelerator, path: Path, model: nn.Module, optimizer: Any, rest: Mapping[str, Any]) -> None:
     weights, moments = get_state_dict(model, optimizer.optimizer, options=WHOLE)
     if accelerator.is_main_process:
-        state = {"weights": weights, "optimizer": moments, "step": step, "history": history, "seconds": seconds}
-        save_state(path, state)
+        save_state(path, {"weights": weights, "optimizer": moments, **rest})
     accelerator.wait_for_everyone()
 
 

@@ -13,13 +13,16 @@ from model import proposals
 from model.pam import PAM
 from model.prompt import Prompt
 from model.proposals.ranker import TENSORS, OwnRanker, stored
+from model.proposals.working import Judge
 from model.training import prompts
-from model.training.finetune.items import read_image, read_mask
+from model.training.data import PHOTO_SHARE
+from model.training.finetune.items import SERIES, read_image, read_mask
 from model.training.finetune.records import RegionRecord
 from model.training.ranking import Choice, record, tune
+from model.training.scenes import draw_scene, photo_scene
 
-MOST_REGIONS = 400
-"""Regions that a ranker learns from, at most: each takes half a second."""
+MOST_REGIONS = 200
+"""Regions that a ranker learns from, at most: each takes a second."""
 
 
 def learn(pam: PAM, regions: Sequence[RegionRecord], seed: int, on_region: Callable[[int], None]) -> dict[str, Tensor]:
@@ -34,6 +37,7 @@ def learn(pam: PAM, regions: Sequence[RegionRecord], seed: int, on_region: Calla
         truth = read_mask(region, image)
         if truth is not None:
             choices += record(image, truth, _prompts(region, truth, np.random.default_rng((seed, number, 31))), judge)
+            choices += _of_old_things(seed, number, judge)
         on_region(number)
     tuned = tune(weights_of(pam), choices, seed)
     return {name: torch.from_numpy(np.asarray(tuned[name], np.float32)) for name in TENSORS}
@@ -58,6 +62,15 @@ def give(pam: PAM, weights: Mapping[str, Tensor]) -> None:
     pam.ranker = OwnRanker()
     pam.ranker.load_state_dict({name.replace(" ", "_"): weights[name] for name in TENSORS})
     pam.ranker.to(pam.device)
+
+
+def _of_old_things(seed: int, number: int, judge: Judge) -> list[Choice]:
+    """What a click on a drawn scene, or on a photograph of the training's, leaves to choose from: a ranker that saw one
+    domain alone would judge all others by it."""
+    rng = np.random.default_rng((seed, number, 43))
+    scene = (photo_scene if rng.random() < PHOTO_SHARE else draw_scene)(seed + SERIES, number)
+    thing = scene.objects[int(rng.integers(len(scene.objects)))]
+    return record(scene.image, thing.mask, [Prompt((prompts.first_click(thing.mask, rng),))], judge)
 
 
 def _prompts(region: RegionRecord, truth: np.ndarray, rng: np.random.Generator) -> list[Prompt]:

@@ -86,7 +86,7 @@ def _old(found: dict[str, Any]) -> list[str]:
         return []
     rows = [(name, f"{value:.3f}", f"{found['after'][name]:.3f}") for name, value in found["before"].items()]
     head = f"What it could before, on {found['scenes']} drawn scenes:"
-    return [head, "", *_rows(("share right", "before", "after"), rows), ""]
+    return [head, "", *_rows(("mean IoU, share right", "before", "after"), rows), ""]
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

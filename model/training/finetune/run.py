@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from model.checkpoints import load, save
@@ -78,8 +79,8 @@ def run(
     """Train as `options` say, and give the report; `options.out` then holds a checkpoint that `model.load` takes.
 
     show: told the stage, the steps done and all of them. say: told what a person should know.
-    Raises RecordError where the data cannot be learned from, TrainingError where the folder cannot be used, and
-    loop.Stopped when a signal came.
+    Raises RecordError where the data cannot be learned from, TrainingError where the folder cannot be used,
+    CheckpointError where the base cannot be loaded or the disk is full, and loop.Stopped when a signal came.
     """
     if (done := options.out / REPORT).is_file():
         say(f"{options.out} is done already")
@@ -99,9 +100,9 @@ class _Run:
         self.splits = prepare(train_regions, validation, pam.tokenizer, options.judged)
         self.tokenizer = pam.tokenizer
         self.rank = options.rank if options.rank is not None else (0 if parts.is_small(pam) else parts.RANK)
-        drawn = 1 / 3 if pam.config.proposals else 0.0
+        drawn = 1 / 3 if pam.config.close_up else 0.0
         share = drawn if options.rehearse is None else options.rehearse
-        if share and not pam.config.proposals:
+        if share and not pam.config.close_up:
             raise RecordError(f"only nano learned from drawn scenes: leave --rehearse out for {pam.config.name}")
         rehearsed = min(options.batch - 1, round(share * options.batch))
         fresh = options.batch - rehearsed
@@ -311,10 +312,14 @@ def _accelerator(options: Options) -> Accelerator:
         half = cpu or torch.cuda.is_bf16_supported()  # on a CPU, nano was trained so, too
     plugin = None
     if options.sharded:
+        if cpu or torch.cuda.device_count() < 2:
+            raise TrainingError("--sharded needs several GPUs, and torchrun to start a process for each: leave it out")
         from accelerate import FullyShardedDataParallelPlugin
 
         plugin = FullyShardedDataParallelPlugin(
             fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
             transformer_cls_names_to_wrap=["Qwen2DecoderLayer"],
         )  # fmt: skip
+    # It is kept for the whole process, and would refuse a second run in another precision.
+    AcceleratorState._reset_state()
     return Accelerator(cpu=cpu, mixed_precision="bf16" if half else "no", fsdp_plugin=plugin)

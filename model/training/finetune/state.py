@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from model.errors import TrainingError
+from model.errors import CheckpointError, TrainingError
 
 ARGUMENTS, PROGRESS = "arguments.json", "progress.json"
 TELL_EVERY = 1.0
@@ -21,7 +21,7 @@ TELL_EVERY = 1.0
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside `path`, bring it to the disk and put it in place; the old one stays if that fails.
 
-    Raises TrainingError where it does.
+    Raises CheckpointError where it does.
     """
     half = path.with_name(f".{path.name}.part")
     try:
@@ -32,19 +32,19 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         half.replace(path)
     except (OSError, RuntimeError) as error:  # torch says with a RuntimeError that a write failed
         half.unlink(missing_ok=True)
-        raise TrainingError(
+        raise CheckpointError(
             f"{path} cannot be written: {error}; what was there is as it was: make room and start again with the same "
             "--out, training goes on from there"
         ) from error
 
 
 def write_json(path: Path, value: object) -> None:
-    """Raises TrainingError where that fails."""
+    """Raises CheckpointError where that fails."""
     replace_file(path, lambda file: file.write(json.dumps(value, ensure_ascii=False, indent=1).encode()))
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Raises TrainingError where that fails."""
+    """Raises CheckpointError where that fails."""
     replace_file(path, lambda file: torch.save(dict(state), file))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.dataset.texts import CategoryNames, category_name, is_boilerplate, language
+from backend.category import category_name
+from backend.dataset.texts import CategoryNames, is_boilerplate, language
 from backend.errors import ExportError
 
 

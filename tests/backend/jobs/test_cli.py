@@ -40,7 +40,7 @@ def jobs(data_dir: Path, *words: object) -> Result:
 def test_the_list(data_dir: Path):
     """Newest first, with how far the running one is; what a message holds is no markup."""
     lines = jobs(data_dir, "list").output.splitlines()
-    rows = [re.split(r"\s{2,}", line.strip()) for line in lines if line.strip()[:1].isdigit()]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines if re.match(r"\s\d", line)]
     assert [row[0] for row in rows] == ["3", "2", "1"]
     assert "42%, counting, 1 min 15 s left" in rows[1][-1] and "[bold]counted[/bold]" in rows[2][-1]
     found = json.loads(jobs(data_dir, "list", "--json", "--limit", 1).output)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from backend import pictures
 from backend.app import create_app
 from backend.assembly import Backend
-from model import PAM
+from backend.ledger import Memory
+from backend.memory.index import Index
+from backend.memory.memory import _own
+from backend.memory.opinion import weigh
+from model import PAM, Point, Prompt
+from model.region import Words
+from model.vocabulary import Ranking
 from tests.backend.conftest import Photos, capture, ready
 
 COINS = [(102, 125), (153, 127), (205, 123), (101, 195), (154, 197)]
 """The middles of some coins of the photograph, 384 x 303."""
+
+VECTORS = arrays(np.float32, 4, elements=st.floats(-1, 1, width=32))
 
 
 class Annotator:
@@ -165,9 +178,6 @@ def test_what_explained_another_category_is_not_remembered(annotator: Annotator)
 
 def test_embeddings_are_the_same_alone_and_together(nano: PAM, coins: bytes):
     """One click or many at once: a region's embedding does not depend on its company."""
-    from backend import pictures
-    from model import Point, Prompt
-
     image = nano.encode(pictures.decode(coins, 10**8))
     prompts = [Prompt((Point(*place),)) for place in COINS]
     together = nano.perceive_batch(image, prompts)
@@ -175,3 +185,76 @@ def test_embeddings_are_the_same_alone_and_together(nano: PAM, coins: bytes):
         alone = nano.perceive(image, prompt).embedding
         assert alone is not None and region.embedding is not None
         assert np.allclose(alone, region.embedding, atol=1e-5) and np.linalg.norm(alone) == pytest.approx(1, abs=1e-5)
+
+
+def opened(annotator: Annotator) -> None:
+    """A task of the project is opened."""
+    request = capture("predict_on_task_open") | {"project": f"{annotator.project}.1"}
+    assert annotator.client.post("/predict", json=request).status_code == 200
+
+
+def until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(6000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come about")
+
+
+def test_opening_a_task_reads_the_memories(annotator: Annotator, backend: Backend):
+    """In the background, so that the first click finds them."""
+    annotator.submit(annotator.click(*COINS[0]), 1, "tetradrachm")
+    number = backend.ledger.change_number(3)
+    assert backend.ledger.memories.state(3)[0] < number
+    opened(annotator)
+    until(lambda: backend.ledger.memories.state(3)[0] == number)
+
+
+def test_a_click_does_not_wait_for_a_long_reading(
+    annotator: Annotator, backend: Backend, photos: Photos, coins: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    """Meanwhile the model speaks for itself; other projects remember as always."""
+    other = Annotator(annotator.client, photos, coins, project=4)
+    other.submit(other.click(*COINS[0]), 2, "button")
+    own = text(annotator.click(*COINS[1]), "category")
+    annotator.submit(annotator.click(*COINS[0]), 1, "tetradrachm")
+    gate, reading = threading.Event(), threading.Event()
+    read = backend.ledger.annotations_of_task
+
+    def slowly(project: int, task: int) -> list:
+        if project == 3:
+            reading.set()
+            assert gate.wait(60)
+        return read(project, task)
+
+    monkeypatch.setattr(backend.ledger, "annotations_of_task", slowly)
+    opened(annotator)
+    assert reading.wait(60)
+    try:
+        assert text(annotator.click(*COINS[1]), "category") == own
+        assert text(other.click(*COINS[1]), "category") == "button"
+    finally:
+        gate.set()
+    number = backend.ledger.change_number(3)
+    until(lambda: backend.ledger.memories.state(3)[0] == number)
+    assert text(annotator.click(*COINS[1]), "category") == "tetradrachm"
+
+
+@given(st.data())
+def test_a_long_list_is_weighed_as_if_each_label_were(data: st.DataObject):
+    """Only labels that can come out best are looked at, and the best is the same."""
+    labels = tuple(f"Kind {i}" for i in range(12))
+    weights = sorted(data.draw(st.lists(st.integers(1, 1000), min_size=12, max_size=12, unique=True)), reverse=True)
+    probabilities = tuple(weight / sum(weights) for weight in weights)
+    ranking = Ranking(tuple(data.draw(st.permutations(labels))), probabilities, probabilities, 12)
+    words = Words(ranking.best, "", "", {}, ranking)
+    index, category = Index(4), st.sampled_from([*map(str.lower, labels), "elsewhere"])
+    memory = st.builds(Memory, st.just(1), st.just("r"), st.just("m"), category, st.just(""), category, VECTORS)
+    index.replace(1, data.draw(st.lists(memory, max_size=8)))
+    neighbours = index.neighbours(np.ones(4))
+    every = {label: p * index.trust(label) for label, p in zip(ranking.labels, probabilities, strict=True)}
+    best = weigh(neighbours, every, closed=True)
+    found = weigh(neighbours, _own(words, labels, neighbours, index), closed=True)
+    assert (found.category, found.source) == (best.category, best.source)
+    assert found.probability == pytest.approx(best.probability)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +61,7 @@ def wait_for(url: str, version: str) -> None:
 
 
 def test_clicks_go_on_while_models_are_exchanged(served: tuple[Backend, str], tmp_path: Path):
-    """Promoted and rolled back by another process: `/health` and `/setup` say so, answers are of the one or the other."""
+    """Promoted and rolled back elsewhere: `/health` and `/setup` say so, answers are of the one or the other."""
     backend, url = served
     models = registry_of(backend.settings)
     folder, version = run(tmp_path / "run")
@@ -108,7 +110,8 @@ def test_a_restart_loads_what_was_promoted(make_backend: Callable[..., Backend],
     models.promote(version, "")
     assert ready(make_backend()).engine.version == version
     weights = models.folder / version / "model.safetensors"
-    weights.write_bytes((trained(2)[0] / "model.safetensors").read_bytes())
+    # In one step: whoever is just reading the old file goes on with it.
+    os.replace(shutil.copyfile(trained(2)[0] / "model.safetensors", tmp_path / "other"), weights)
     backend = ready(make_backend())
     health = create_app(backend).test_client().get("/health").json
     assert health["model_version"] == BASE and health["ready"]

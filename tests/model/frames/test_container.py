@@ -171,3 +171,17 @@ def test_frames_outside(clip: Path):
             frames.read(index)
     with pytest.raises(VideoError, match="no frame 99"):
         next(frames.walk(99))
+
+
+def test_four_hours(tmp_path: Path):
+    """A long file is opened without being decoded, and any frame of it is a group of pictures away."""
+    count, every = 3600, 4.0
+    path = tmp_path / "long.mp4"
+    images = [numbered(i, 32, 64) for i in range(count)]
+    write(path, images, codec="mpeg4", g="50", times=[i * every for i in range(count)])
+    frames = open_frames(path)
+    assert len(frames) == count
+    assert frames.duration == pytest.approx(4 * 3600, rel=1e-3)
+    assert frames.at(3.5 * 3600 + 1) == 3150
+    assert [number_in(frames.read(i).image) for i in (3150, 7)] == [3150, 7]
+    assert [number_in(frame.image) for frame in frames.walk(3599, 3590, -1)] == list(range(3599, 3590, -1))

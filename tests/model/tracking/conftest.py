@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,14 +35,6 @@ def boxed(truth: np.ndarray) -> Prompt:
     """The box that a person draws around an object."""
     rows, columns = np.flatnonzero(truth.any(axis=1)), np.flatnonzero(truth.any(axis=0))
     return Prompt(box=Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-
-
-@pytest.fixture(scope="session")
-def remembering(nano: PAM) -> PAM:
-    """Nano as larger models are: followed by memory, and shown clips."""
-    pam = copy.copy(nano)
-    pam.config = replace(nano.config, proposals=False, close_up=0)
-    return pam
 
 
 @pytest.fixture(params=["motion", "memory"])

@@ -47,7 +47,7 @@ def test_an_object_that_moves(nano: PAM, seed: int):
 @pytest.mark.parametrize("seed", [3, 4])
 def test_an_object_that_leaves_and_comes_back(nano: PAM, seed: int):
     """Nothing is found while it is away, and it is found again."""
-    found, false = tracked(nano, Path(seed, 48, "leaves"))
+    found, false = tracked(nano, Path(seed, 60, "leaves"))
     assert len(false) > 5
     assert false.mean() < 0.2
     assert found[-3:].mean() > 0.6

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import model
-from model.errors import RecordError, TrainingError
+from model.errors import CheckpointError, RecordError, TrainingError
 from model.training.finetune import run as run_module
 from model.training.finetune.loop import Stopped
 from model.training.finetune.run import Options, run
@@ -26,9 +26,11 @@ from tests.backend.kills import TRAINING_KILLS
 Make = Callable[..., Options]
 
 
-def result(out: Path) -> dict[str, bytes]:
+def result(out: Path) -> dict[str, object]:
     """What must be the same for the same options."""
-    return {name: (out / name).read_bytes() for name in ("checkpoint/model.safetensors", "report.json", "report.md")}
+    files = ("checkpoint/model.safetensors", "report.json", "report.md")
+    history = torch.load(out / "words.pt", weights_only=True)["history"]
+    return {"history": history, **{name: (out / name).read_bytes() for name in files}}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def undisturbed(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def tiny(version: Path, out: Path) -> Options:
-    pace = run_module.Pace(at_once=1, save_every=2, show_every=1)
+    pace = run_module.Pace(at_once=1, save_every=2, show_every=3)
     return Options(
         version, "nano", out, steps=6, batch=1, rehearse=0.0, judged=1, device="cpu", precision="float32", pace=pace
     )
@@ -121,7 +123,7 @@ def test_killed_anywhere_the_result_is_that_of_an_undisturbed_run(version: Path,
 def test_asked_to_end_it_saves_and_says_so(version: Path, undisturbed: Path, tmp_path: Path):
     """SIGTERM between two saved states loses no step, and the exit code names the signal."""
     out = tmp_path / "run"
-    options = replace(tiny(version, out), pace=run_module.Pace(at_once=1, save_every=100, show_every=1))
+    options = replace(tiny(version, out), pace=run_module.Pace(at_once=1, save_every=100, show_every=3))
 
     def end_after_three(stage: str, step: int, steps: int) -> None:
         if step == 3:
@@ -145,7 +147,7 @@ def test_a_full_disk_leaves_the_last_state(options: Make, undisturbed: Path, ver
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(TrainingError, match="words.pt cannot be written.*start again"):
+        with pytest.raises(CheckpointError, match="words.pt cannot be written.*start again"):
             run(tiny(version, out), full_after_two)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -198,3 +200,20 @@ def test_a_link_is_followed_once(options: Make, version: Path, tmp_path: Path):
     with pytest.raises(Stopped):
         run(chosen, exported_meanwhile)
     assert run(chosen)["data"]["path"] == str(version.resolve())
+
+
+def test_nano_s_masks_learn_by_their_ranker(options: Make):
+    """`--masks` gives the checkpoint a ranker of its own; SAM 2's decoder is not what finds nano's masks."""
+    chosen = options(masks=True, steps=1)
+    run(chosen)
+    pam = model.load(chosen.out / "checkpoint")
+    assert pam.config.ranker and (chosen.out / "ranker.pt").exists() and not (chosen.out / "masks.pt").exists()
+
+
+def test_masks_need_masks(options: Make, version: Path, tmp_path: Path):
+    """Without them `--masks` is refused before anything is trained."""
+    copy = tmp_path / "copy"
+    shutil.copytree(version, copy, ignore=shutil.ignore_patterns("coco"))
+    with pytest.raises(RecordError, match="no masks to learn from"):
+        run(options(data=copy, masks=True))
+    assert run(options(data=copy, steps=1))["validation"]["fields"]["mask"]["before"] == []
