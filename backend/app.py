@@ -73,7 +73,8 @@ def create_app(backend: Backend) -> Flask:
         measure(backend.jobs)
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
-    app.register_blueprint(routes(backend.jobs, ledger))
+    works = suggester.videos.tracking.works
+    app.register_blueprint(routes(backend.jobs, ledger, lambda: [work.as_json() for work in works()]))
     _guard(app, backend.settings)
     _report_errors(app)
     _measure(app)

@@ -41,6 +41,7 @@ class Backend:
         """End what goes on in the background, and close the files."""
         self.following.stop()
         self.reembedding.stop()
+        self.suggester.videos.close()
         self.ledger.close()
         self.jobs.close()
 

@@ -74,6 +74,11 @@ class Engine:
         return self._failure
 
     @property
+    def options(self) -> WordOptions:
+        """How regions are described."""
+        return self._options
+
+    @property
     def version(self) -> str:
         """The model's version."""
         return self._pam.version if self._pam else self._name
@@ -122,6 +127,15 @@ class Engine:
         """What the model says of a region whose category is known. Raises what `perceive` does."""
         with self._using("explain", timeout, found) as pam:
             return pam.describe(found, [category], self._options)
+
+    @contextmanager
+    def turn(self, step: str, timeout: float | None) -> Iterator[PAM]:
+        """The model for something of the caller's own, which is called `step` in `/metrics`; keep it short.
+
+        timeout: seconds to wait for it, None for letting all others go first. Raises what `perceive` does.
+        """
+        with self._using(step, timeout) as pam:
+            yield pam
 
     def load(self, load: Callable[[], PAM], problem: str | None = None) -> bool:
         """Load a model and let it answer; whether that went well. What answers meanwhile goes on, and stays if not.

@@ -43,6 +43,12 @@ class PictureError(BackendError):
     status, code = 422, "bad_image"
 
 
+class VideoFileError(BackendError):
+    """A video that cannot be had, or cannot be read."""
+
+    status, code = 422, "bad_video"
+
+
 class LabelStudioError(BackendError):
     """Label Studio cannot be reached, or refuses."""
 

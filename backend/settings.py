@@ -107,6 +107,21 @@ class Settings(BaseSettings):
     polygon_tolerance: float = Field(
         1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge."
     )
+    video_seconds: float = Field(
+        20.0, gt=0, le=90, description="Seconds after which an answer about a video shows what is followed by then."
+    )
+    video_frames: int = Field(
+        20_000, ge=1, description="Frames that an object is followed through from a box, each way; then box it again."
+    )
+    video_tolerance: float = Field(1.5, ge=0, description="How far, in pixels, a box between two keyframes may be off.")
+    video_rate: float = Field(
+        6.0, gt=0, le=1000, description="Frames each second of a video that go into the data set, at least 16 in all."
+    )
+    max_video_bytes: int = Field(4096 * MIB, ge=1024, description="Largest video file.")
+    video_timeout: float = Field(300.0, gt=0, description="Seconds that fetching one video may take.")
+    video_cache_bytes: int = Field(
+        8192 * MIB, ge=0, description="Disk for fetched videos, in the data folder; the one used last always stays."
+    )
     out: Path = Field(Path("data/regions"), description="Folder of the data set that exports make.")
     every: str | None = Field(
         None,

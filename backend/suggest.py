@@ -31,6 +31,7 @@ from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.smart_prompt import SmartPrompt, read_prompt
 from backend.suggestion import Suggestion, to_text
+from backend.video.suggest import VideoSuggester
 from model import Region, Words
 
 _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
@@ -63,6 +64,7 @@ class Suggester:
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
         self._ledger, self._studios, self.memories = ledger, studios, ProjectMemories(ledger)
+        self.videos = VideoSuggester(settings, engine, ledger, studios)
         self._follower = Follower(engine, ledger, self.memories if settings.memory else None, settings.max_image_pixels)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
@@ -79,12 +81,18 @@ class Suggester:
         self._engine.check_ready()
         if request.context is None:
             if len(request.tasks) == 1:
-                self.prepare(request.project_id, request.tasks[0], config)
-            return []
-        if request.is_about_video:
+                if config.video:
+                    self.videos.prepare(request, request.tasks[0], config)
+                else:
+                    self.prepare(request.project_id, request.tasks[0], config)
             return []
         if len(request.tasks) != 1:
             raise RequestError(f"a prompt belongs to one task, got {len(request.tasks)}")
+        if request.is_about_video and config.video is None:
+            return []
+        if config.video:
+            found = self.videos.suggest(request, request.tasks[0], config)
+            return [] if found is None else [Prediction(found.results, found.score, self._engine.version, {})]
         prompt = self._read_prompt(request, request.tasks[0], config)
         if prompt is None:
             return list(self._refit(request, request.tasks[0], config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -24,8 +25,11 @@ _BUTTON = "Start Training"
 _AS_LABEL_STUDIO_SAYS = {"running": "started", "done": "finished", "cancelled": "canceled"}
 
 
-def routes(queue: JobQueue, ledger: Ledger) -> Blueprint:
-    """The routes around jobs."""
+def routes(queue: JobQueue, ledger: Ledger, tracking: Callable[[], list[dict[str, Any]]] = list) -> Blueprint:
+    """The routes around jobs.
+
+    tracking: what the server itself does in the background: objects that are followed through videos.
+    """
     pages = Blueprint("jobs", __name__)
 
     @pages.get("/jobs")
@@ -33,7 +37,7 @@ def routes(queue: JobQueue, ledger: Ledger) -> Blueprint:
         shown = request.args.get("limit", str(LISTED))
         if not shown.isascii() or not shown.isdecimal() or not 1 <= int(shown[:9]) <= MOST_LISTED:
             raise RequestError(f"`limit` must be a whole number from 1 to {MOST_LISTED}, got {shown!r:.40}")
-        return jsonify({"jobs": [job.as_json() for job in queue.jobs(int(shown))]})
+        return jsonify({"jobs": [job.as_json() for job in queue.jobs(int(shown))], "tracks": tracking()[: int(shown)]})
 
     @pages.get("/jobs/<int:id>")
     def one(id: int) -> Response:

@@ -27,6 +27,7 @@ from backend.ledger.project import Project
 from backend.ledger.reconciliation import Reconciliation
 from backend.ledger.schema import FORMAT
 from backend.ledger.states import from_body
+from backend.ledger.tracks import Tracks
 from backend.suggestion import Suggestion
 from backend.webhook_event import Annotation, WebhookEvent, parse_webhook
 
@@ -64,6 +65,7 @@ class Ledger:
         self._file = Database(path, FORMAT)
         self.outcomes = Outcomes(self._file)
         self.memories = Memories(self._file)
+        self.tracks = Tracks(self._file)
         self._journal = GroupCommit(self._write_events)
 
     def close(self) -> None:

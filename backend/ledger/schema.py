@@ -65,6 +65,18 @@ INSERT INTO task_changes SELECT project_id, task_id, MAX(confirmed) FROM annotat
     WHERE task_id IS NOT NULL GROUP BY project_id, task_id
 """
 
+_TRACKS = """
+CREATE TABLE IF NOT EXISTS tracks (
+    id INTEGER PRIMARY KEY, project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, region_id TEXT NOT NULL,
+    body TEXT NOT NULL, touched INTEGER NOT NULL, bytes INTEGER NOT NULL, UNIQUE (project_id, task_id, region_id)
+);
+CREATE TABLE IF NOT EXISTS track_masks (
+    track INTEGER NOT NULL, frame INTEGER NOT NULL, rle TEXT NOT NULL, box TEXT, score REAL NOT NULL,
+    anchor INTEGER NOT NULL, PRIMARY KEY (track, frame)
+) WITHOUT ROWID
+"""
+"""Nothing of a format depends on them: a file without is given them, whatever its format."""
+
 
 def prepare(db: sqlite3.Connection) -> int:
     """Bring the file, inside the caller's transaction, to the newest format; the format that it has then.
@@ -83,6 +95,9 @@ def prepare(db: sqlite3.Connection) -> int:
             )
         db.execute(f"PRAGMA user_version = {VERSION}")
         version = VERSION
+    if version == VERSION:
+        for statement in _TRACKS.split(";"):
+            db.execute(statement)
     return version
 
 
