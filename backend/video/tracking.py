@@ -234,7 +234,7 @@ class Tracking:
                             flushed = time.monotonic()
                         yield
                 finally:
-                    found.close()  # type: ignore[attr-defined]
+                    found.close()
                     self._flush(work, kept)
 
     def _flush(self, work: Work, kept: list[FrameMask]) -> None:
