@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from backend import metrics, predict_request
 from backend.assembly import Backend
 from backend.errors import BackendError, RequestError
+from backend.jobs.routes import answer_button, measure, routes
 from backend.json_node import Node
 from backend.ledger import Project
 from backend.settings import Settings
@@ -32,7 +33,9 @@ def create_app(backend: Backend) -> Flask:
     """The backend as a WSGI application. The model need not be loaded: `/health` and `/setup` answer without it."""
     app = Flask("pam-studio")
     app.config["MAX_CONTENT_LENGTH"] = backend.settings.max_request_bytes
-    engine, ledger, suggester = backend.engine, backend.ledger, backend.suggester
+    app.extensions["pam-studio"] = backend  # what goes on in the background lives as long as the app
+    engine, ledger = backend.engine, backend.ledger
+    suggester, preannotator = backend.suggester, backend.preannotator
 
     @app.get("/")
     @app.get("/health")
@@ -49,8 +52,11 @@ def create_app(backend: Backend) -> Flask:
 
     @app.post("/predict")
     def predict() -> Response:
-        predictions = suggester.suggest(predict_request.parse(request.get_data()))
-        return jsonify({"results": [prediction.as_json() for prediction in predictions]})
+        asked = predict_request.parse(request.get_data())
+        if preannotator.is_asked(asked):
+            retrieved = preannotator.retrieve(asked)
+            return jsonify({"results": [[prediction.as_json() for prediction in each] for each in retrieved]})
+        return jsonify({"results": [prediction.as_json() for prediction in suggester.suggest(asked)]})
 
     @app.post("/webhook")
     def webhook() -> tuple[Response, int]:
@@ -58,12 +64,17 @@ def create_app(backend: Backend) -> Flask:
         action = event["action"].text()
         ledger.journal(action, event.object())
         metrics.WEBHOOKS.labels(action if action in KNOWN_ACTIONS else "other").inc()
+        if action == "START_TRAINING":
+            return answer_button(backend.jobs, ledger, event["project"]["id"].whole(0))
         return jsonify({"status": "journalled"}), 201
 
     @app.get("/metrics")
     def show_metrics() -> Response:
+        measure(backend.jobs)
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
+    works = suggester.videos.tracking.works
+    app.register_blueprint(routes(backend.jobs, ledger, lambda: [work.as_json() for work in works()]))
     _guard(app, backend.settings)
     _report_errors(app)
     _measure(app)

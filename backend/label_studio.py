@@ -101,7 +101,7 @@ class LabelStudio:
 
     def project(self, project_id: int) -> dict[str, Any]:
         """The project, its labelling config among the rest."""
-        return self._get_object(f"/api/projects/{int(project_id)}/", {})
+        return self.ask("GET", f"/api/projects/{int(project_id)}/")
 
     @property
     def clock(self) -> datetime | None:
@@ -120,9 +120,10 @@ class LabelStudio:
         A page is asked for when it is wanted. It begins after the last id of the one before, so that tasks that come
         or go meanwhile move no other from one page into the next. Raises LabelStudioError; nothing is left out.
         """
+        touched = [] if changed_from is None else [_touched(changed_from)]
         last, vain = after, 0
         while True:
-            page, is_end = self._page(project_id, last, changed_from)
+            page, is_end = self.page(project_id, [after_id(last), *touched], {"page_size": PAGE, "fields": "all"})
             if new := [task for task in page if task["id"] > last]:
                 last, vain = new[-1]["id"], 0
                 yield new
@@ -133,18 +134,16 @@ class LabelStudio:
             else:
                 time.sleep(self._backoff * 2 ** (vain - 1))
 
-    def _page(self, project_id: int, after: int, changed_from: datetime | None) -> tuple[list[dict[str, Any]], bool]:
-        """Tasks by rising id, and whether these are none because there are none."""
-        filters: list[dict[str, Any]] = [
-            {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
-        ]
-        if changed_from is not None:
-            moment = changed_from.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            touched = {"filter": "filter:tasks:updated_at", "operator": "greater_or_equal", "type": "Datetime"}
-            filters.append(touched | {"value": moment})
+    def page(
+        self, project_id: int, filters: list[dict[str, Any]], parameters: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Tasks by rising id, and whether these are none because there are none.
+
+        filters: of Label Studio's data manager; all must hold. parameters: of the query, beside them.
+        """
         query = {"filters": {"conjunction": "and", "items": filters}, "ordering": ["tasks:id"]}
-        parameters = {"project": int(project_id), "page": 1, "page_size": PAGE, "fields": "all", "resolve_uri": "false"}
-        answer = self._get_object("/api/tasks/", parameters | {"query": json.dumps(query)})
+        parameters = {"project": int(project_id), "page": 1, "resolve_uri": "false"} | parameters
+        answer = self.ask("GET", "/api/tasks/", params=parameters | {"query": json.dumps(query)})
         page = answer.get("tasks")
         if not isinstance(page, list) or not all(isinstance(t, dict) and type(t.get("id")) is int for t in page):
             raise LabelStudioError(f"{self.url} answered the list of tasks in a form that is not known")
@@ -154,17 +153,22 @@ class LabelStudio:
             raise LabelStudioError(f"{self.url} did not list the tasks of project {project_id} by their ids")
         return list(by_id.values()), not page and not answer.get("total")
 
-    def _get_object(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, method: str, path: str, most: int = _ATTEMPTS, kind: type = dict, **arguments: Any) -> Any:
+        """What Label Studio answers, JSON of that `kind`; what fails in passing is asked again, `most` times in all.
+
+        arguments: of httpx's `request`. Raises LabelStudioError; its status is 404 for what is not there, and 400 for
+        what Label Studio does not take.
+        """
         url = self.url + path
         for is_last in (False, True):
-            response = self._send("GET", url, headers=self.headers_for(url), params=parameters)
+            response = self._send(method, url, most, headers=self.headers_for(url), **arguments)
             if response.status_code == 401 and self._is_refresh_token and not is_last:
                 self._access = None  # revoked, or Label Studio was restarted with another secret: ask for another
                 continue
             break
         if response.status_code == 401:
             raise self._refused(response)
-        return self._object(response, path)
+        return self._object(response, path, kind)
 
     def _access_token(self) -> str:
         """An access token that lives on for a while. Threads that waited for a renewal in vain share its failure."""
@@ -234,18 +238,19 @@ class LabelStudio:
             code="label_studio_refuses",
         )
 
-    def _object(self, response: httpx.Response, path: str) -> dict[str, Any]:
+    def _object(self, response: httpx.Response, path: str, kind: type = dict) -> Any:
         if response.is_redirect:
             target = urlsplit(response.headers.get("location", ""))
             raise LabelStudioError(
                 f"{self.url} sends {path} on to {target.scheme}://{target.netloc}{target.path}: "
                 "set LABEL_STUDIO_URL to where Label Studio really is"
             )
-        if response.status_code != 200:
+        if response.status_code not in (200, 201):
+            codes = {404: "not_found", 400: "label_studio_refuses"}
             raise LabelStudioError(
                 f"{self.url} answered {response.status_code} to {path}{_detail(response)}",
-                code="not_found" if response.status_code == 404 else None,
-                status=404 if response.status_code == 404 else None,
+                code=codes.get(response.status_code),
+                status=response.status_code if response.status_code in codes else None,
             )
         try:
             answer = response.json()
@@ -254,9 +259,20 @@ class LabelStudio:
             raise LabelStudioError(
                 f"{self.url} answered {kind} to {path}, not JSON: is LABEL_STUDIO_URL really Label Studio's address?"
             ) from error
-        if not isinstance(answer, dict):
-            raise LabelStudioError(f"{self.url} answered {path} with something other than an object")
+        if not isinstance(answer, kind):
+            expected = "a list" if kind is list else "an object"
+            raise LabelStudioError(f"{self.url} answered {path} with something other than {expected}")
         return answer
+
+
+def after_id(task_id: int) -> dict[str, Any]:
+    """The filter for tasks with a larger id."""
+    return {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
+
+
+def _touched(since: datetime) -> dict[str, Any]:
+    moment = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"filter": "filter:tasks:updated_at", "operator": "greater_or_equal", "type": "Datetime", "value": moment}
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -286,7 +302,10 @@ def _date(response: httpx.Response) -> datetime | None:
 def _detail(response: httpx.Response) -> str:
     """What Label Studio says of the reason, as the end of a sentence."""
     try:
-        detail = response.json().get("detail")
+        said = response.json()
+        detail = said.get("detail")
+        if said.get("validation_errors"):
+            detail = f"{detail}: {json.dumps(said['validation_errors'])}"
     except (ValueError, AttributeError):
         return ""
     return f': "{detail[:200]}"' if isinstance(detail, str) else ""

@@ -18,14 +18,20 @@ from label_studio_sdk.label_interface.objects import PredictionValue
 
 from backend import predict_request
 from backend.assembly import Backend, assemble
+from backend.jobs.runner import Runner
+from backend.jobs.start import said, start_training
+from backend.json_node import Node
 from backend.settings import Settings
+from backend.suggest import Prediction
 
 _assembling = threading.Lock()
 
 
 @cache
 def _assembled() -> Backend:
-    return assemble(Settings())
+    backend = assemble(Settings())
+    Runner(backend.settings, backend.jobs).start()
+    return backend
 
 
 def _backend() -> Backend:
@@ -43,21 +49,30 @@ class PAMStudio(LabelStudioMLBase):
         self.set("model_version", _backend().engine.version)
 
     def predict(self, tasks: list[dict], context: dict | None = None, **kwargs: Any) -> ModelResponse:
-        """A prediction for a click or a box. Raises BackendError."""
+        """A prediction for a click or a box, or one for each of several tasks. Raises BackendError."""
         asked = {
             "tasks": tasks,
             "project": self.project_id,
             "label_config": self.label_config,
             "params": {"context": context},
         }
-        predictions = _backend().suggester.suggest(predict_request.parse(json.dumps(asked).encode()))
-        return ModelResponse(
-            predictions=[
-                PredictionValue(result=p.results, score=p.score, model_version=p.model_version) for p in predictions
-            ]
-        )
+        request = predict_request.parse(json.dumps(asked).encode())
+        backend = _backend()
+        if backend.preannotator.is_asked(request):
+            return ModelResponse(
+                predictions=[list(map(_value, each)) for each in backend.preannotator.retrieve(request)]
+            )
+        return ModelResponse(predictions=list(map(_value, backend.suggester.suggest(request))))
 
     def fit(self, event: str, data: dict, **kwargs: Any) -> dict[str, str]:
-        """Journal an annotation. Raises BackendError."""
-        _backend().ledger.journal(event, data)
+        """Journal an annotation, or start a training for the button. Raises BackendError."""
+        backend = _backend()
+        backend.ledger.journal(event, data)
+        if event == "START_TRAINING":
+            job, is_new = start_training(backend.jobs, backend.ledger, Node(data)["project"]["id"].whole(0), event)
+            return {"status": job.state, "job": str(job.id), "message": said(job, is_new)}
         return {"status": "journalled"}
+
+
+def _value(prediction: Prediction) -> PredictionValue:
+    return PredictionValue(result=prediction.results, score=prediction.score, model_version=prediction.model_version)

@@ -114,8 +114,10 @@ def compare(
 def is_refined(earlier: Suggestion, later: Suggestion) -> bool:
     """Whether `later` answered the prompt of `earlier` and more: clicks were added, so that it took its place.
 
-    A smart tool sends all of its open clicks each time.
+    A smart tool sends all of its open clicks each time. What was found unasked gives way to what was found so later.
     """
+    if earlier.unasked or later.unasked:
+        return earlier.unasked and later.unasked and later.created_at > earlier.created_at
     return (
         later.created_at > earlier.created_at
         and bool(earlier.points or earlier.box)

@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from cachetools import TTLCache
@@ -30,10 +31,13 @@ from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.smart_prompt import SmartPrompt, read_prompt
 from backend.suggestion import Suggestion, to_text
-from model import Region
+from backend.video.suggest import VideoSuggester
+from model import Region, Words
 
 _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
 _STALE_MEMORY = timedelta(days=1)
+_OWN = 8
+"""Categories of the model's own that are kept of a suggestion, so that what it was unsure of can be said later."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,9 @@ class Suggester:
 
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
-        self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
-        self._follower = Follower(
-            engine, ledger, self._memories if settings.memory else None, settings.max_image_pixels
-        )
+        self._ledger, self._studios, self.memories = ledger, studios, ProjectMemories(ledger)
+        self.videos = VideoSuggester(settings, engine, ledger, studios)
+        self._follower = Follower(engine, ledger, self.memories if settings.memory else None, settings.max_image_pixels)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
@@ -78,12 +81,18 @@ class Suggester:
         self._engine.check_ready()
         if request.context is None:
             if len(request.tasks) == 1:
-                self._prepare(request, request.tasks[0], config)
-            return []
-        if request.is_about_video:
+                if config.video:
+                    self.videos.prepare(request, request.tasks[0], config)
+                else:
+                    self.prepare(request.project_id, request.tasks[0], config)
             return []
         if len(request.tasks) != 1:
             raise RequestError(f"a prompt belongs to one task, got {len(request.tasks)}")
+        if request.is_about_video and config.video is None:
+            return []
+        if config.video:
+            found = self.videos.suggest(request, request.tasks[0], config)
+            return [] if found is None else [Prediction(found.results, found.score, self._engine.version, {})]
         prompt = self._read_prompt(request, request.tasks[0], config)
         if prompt is None:
             return list(self._refit(request, request.tasks[0], config))
@@ -106,7 +115,7 @@ class Suggester:
 
     def _answer(self, request: PredictRequest, task: Task, config: LabelingConfig, prompt: SmartPrompt) -> Prediction:
         began = time.monotonic()
-        picture = self._picture(request, task, config)
+        picture = self.picture(request.project_id, task, config)
         height, width = picture.encoded.height, picture.encoded.width
         if (prompt.height, prompt.width) != (height, width):
             raise PictureError(
@@ -114,13 +123,23 @@ class Suggester:
                 f"{width} x {height}: reload the task",
                 code="image_changed",
             )
-        region, sources = self._describe(request, config, prompt, picture, began)
+        region, sources, own = self._describe(request, config, prompt, picture, began)
         region_id = new_region_id()
         results = answer(region, config, region_id, prompt.label, self._settings.polygon_tolerance)
         results = with_given(results, prompt.words)
-        seconds = time.monotonic() - began
-        suggestion = _suggestion(
-            region, region_id, request, task, prompt, picture, _address(task.data, config), seconds, sources
+        suggestion = Suggestion(
+            region_id=region_id,
+            project_id=request.project_id or 0,
+            task_id=task.id,
+            points=prompt.prompt.points,
+            box=prompt.prompt.box,
+            image_address=address_of(task.data, config),
+            image_sha256=picture.sha256,
+            seconds=time.monotonic() - began,
+            created_at=datetime.now(UTC),
+            sources=sources,
+            own=own,
+            **described(region),
         )
         self._ledger.record_suggestion(as_offered(suggestion, results, config))
         metrics.SUGGESTIONS.inc()
@@ -129,36 +148,38 @@ class Suggester:
     def _refit(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Iterator[Prediction]:
         """New words for the regions whose category an annotator changed, if there are any."""
         until = time.monotonic() + self._settings.predict_timeout
-        refit = self._follower.refit(request, config, lambda: self._picture(request, task, config), until)
+        refit = self._follower.refit(request, config, lambda: self.picture(request.project_id, task, config), until)
         if refit is not None:
             yield Prediction(refit.results, refit.score, self._engine.version, refit.sources)
 
     def _describe(
         self, request: PredictRequest, config: LabelingConfig, prompt: SmartPrompt, picture: Picture, began: float
-    ) -> tuple[Region, Mapping[str, str]]:
-        """The region that is meant, in words of the model and of who corrected its like; and which are whose."""
+    ) -> tuple[Region, Mapping[str, str], Mapping[str, float]]:
+        """The region that is meant, in words of the model and of who corrected its like; which are whose; and what
+        the model alone took it for (see `likeliest`)."""
         until = began + self._settings.predict_timeout
         labels = choices(config, prompt.label)
         perceived = self._engine.perceive(picture.encoded, prompt.prompt, until - time.monotonic(), labels)
-        region, sources = self._advised(request, config, perceived, labels, until)
+        region, sources = self.advised(request.project_id, config, perceived, labels, until)
+        own = likeliest(perceived.region.words)
         given = {name: text for name, text in words_in(prompt.words, config).items() if text}
         if not given:
-            return region, sources
+            return region, sources, own
         words, others = self._follower.say(request.project_id, config, perceived, region.words, given, until)
-        return replace(region, words=words), {**sources, **others}
+        return replace(region, words=words), {**sources, **others}, own
 
-    def _advised(
+    def advised(
         self,
-        request: PredictRequest,
+        project_id: int | None,
         config: LabelingConfig,
         perceived: Perceived,
         labels: Sequence[str] | None,
         until: float,
     ) -> tuple[Region, Mapping[str, str]]:
         """What is perceived, with what memory says of it; and which word is whose."""
-        if not self._settings.memory or request.project_id is None:
+        if not self._settings.memory or project_id is None:
             return perceived.region, {}
-        advice = self._memories.advise(request.project_id, config, perceived.region, labels)
+        advice = self.memories.advise(project_id, config, perceived.region, labels)
         if not advice.explain:
             return advice.region, advice.sources
         words = advice.region.words
@@ -167,69 +188,61 @@ class Suggester:
         explained = replace(words, explanation=told.explanation, log_probabilities=scores)
         return replace(advice.region, words=explained), advice.sources
 
-    def _prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
-        address = _address(task.data, config)
-        self._images.prepare(_key(request, address), lambda: self._fetch(request, task, address))
-        if self._settings.memory and request.project_id is not None:
-            self._memories.prepare(request.project_id, config, self._engine.version)
+    def prepare(self, project_id: int | None, task: Task, config: LabelingConfig) -> None:
+        """Encode the image of a task that will be asked about, in the background. Raises PictureError."""
+        address = address_of(task.data, config)
+        self._images.prepare(_key(project_id, address), lambda: self._fetch(project_id, task, address))
+        if self._settings.memory and project_id is not None:
+            self.memories.prepare(project_id, config, self._engine.version)
 
-    def _picture(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Picture:
-        address = _address(task.data, config)
+    def picture(self, project_id: int | None, task: Task, config: LabelingConfig) -> Picture:
+        """The encoded image of a task. Raises PictureError, LabelStudioError and ModelNotReady."""
+        address = address_of(task.data, config)
         timeout = self._settings.predict_timeout
         try:
-            return self._images.get(_key(request, address), lambda: self._fetch(request, task, address), timeout)
+            return self._images.get(_key(project_id, address), lambda: self._fetch(project_id, task, address), timeout)
         except FutureTimeout:
             raise ModelNotReady(
                 f"the image was not encoded within {timeout:g} s: try again", code="model_busy"
             ) from None
 
-    def _fetch(self, request: PredictRequest, task: Task, address: str) -> bytes:
-        return pictures.fetch(address, task.id, self._studios.of(request.project_id), self._limits)
+    def _fetch(self, project_id: int | None, task: Task, address: str) -> bytes:
+        return pictures.fetch(address, task.id, self._studios.of(project_id), self._limits)
 
 
-def _key(request: PredictRequest, address: str) -> str:
+def _key(project_id: int | None, address: str) -> str:
     """Relative addresses mean different images on different Label Studios, and so do permissions in projects."""
-    return f"{request.project_id} {address}"
+    return f"{project_id} {address}"
 
 
-def _address(data: Mapping[str, Any], config: LabelingConfig) -> str:
+def address_of(data: Mapping[str, Any], config: LabelingConfig) -> str:
+    """Where the image of a task is, by the task's data. Raises PictureError."""
     address = data.get(config.data_key)
     if not isinstance(address, str) or not address:
         raise PictureError(f"the task has no image: its data has no text under {config.data_key!r}", code="no_image")
     return address
 
 
-def _suggestion(
-    region: Region,
-    region_id: str,
-    request: PredictRequest,
-    task: Task,
-    prompt: SmartPrompt,
-    picture: Picture,
-    address: str,
-    seconds: float,
-    sources: Mapping[str, str],
-) -> Suggestion:
+def likeliest(words: Words) -> dict[str, float]:
+    """The categories that the model alone takes to be likeliest, and how probable it takes them to be."""
+    if words.ranking is None:
+        return {words.category: words.scores["category"]}
+    ranked = zip(words.ranking.labels, words.ranking.probabilities, strict=True)
+    return {label: round(float(probability), 6) for label, probability in islice(ranked, _OWN)}
+
+
+def described(region: Region) -> dict[str, Any]:
+    """The fields of a Suggestion that say what a region is."""
     height, width = region.mask.shape
-    return Suggestion(
-        region_id=region_id,
-        project_id=request.project_id or 0,
-        task_id=task.id,
-        points=prompt.prompt.points,
-        box=prompt.prompt.box,
-        mask_rle=masks.to_coco_rle(region.mask),
-        height=height,
-        width=width,
-        category=region.words.category,
-        explanation=region.words.explanation,
-        caption=region.words.caption,
-        score=region.score,
-        word_scores=dict(region.words.scores),
-        model_version=region.model_version,
-        image_address=address,
-        image_sha256=picture.sha256,
-        seconds=seconds,
-        created_at=datetime.now(UTC),
-        embedding=None if region.embedding is None else to_text(region.embedding),
-        sources=sources,
-    )
+    return {
+        "mask_rle": masks.to_coco_rle(region.mask),
+        "height": height,
+        "width": width,
+        "category": region.words.category,
+        "explanation": region.words.explanation,
+        "caption": region.words.caption,
+        "score": region.score,
+        "word_scores": dict(region.words.scores),
+        "model_version": region.model_version,
+        "embedding": None if region.embedding is None else to_text(region.embedding),
+    }

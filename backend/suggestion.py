@@ -33,6 +33,8 @@ class Suggestion:
                    model's where nothing is said.
     fitted_to:     the category that the annotator gave it and that its other words were then redone to fit; `offered`
                    has them. "" where they are of `category`.
+    own:           categories to how probable the model alone takes them to be, 0..1, the likeliest few.
+    unasked:       whether nobody pointed: the region was found by itself, and `points` is its middle.
     """
 
     region_id: str
@@ -58,6 +60,8 @@ class Suggestion:
     embedding: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     fitted_to: str = ""
+    own: Mapping[str, float] = field(default_factory=dict)
+    unasked: bool = False
 
     def __getitem__(self, field: str) -> str:
         """The model's text for one of FIELDS."""

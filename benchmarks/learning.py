@@ -80,7 +80,7 @@ def things(pam: PAM, seed: int) -> Iterator[Thing]:
     for number in range(EACH):
         for place, category in enumerate(OUTLINES):
             image, mask = draw_thing(category, seed, number * len(OUTLINES) + place)
-            yield Thing(category, _clicked(pam, image, [mask])[0])
+            yield Thing(category, clicked(pam, image, [mask])[0])
 
 
 def draw_thing(category: str, seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +99,7 @@ def draw_thing(category: str, seed: int, index: int) -> tuple[np.ndarray, np.nda
     return cv2.GaussianBlur(image, (0, 0), 0.7), mask.astype(bool)
 
 
-def _clicked(pam: PAM, image: np.ndarray, masks: Sequence[np.ndarray]) -> list[Region]:
+def clicked(pam: PAM, image: np.ndarray, masks: Sequence[np.ndarray]) -> list[Region]:
     prompts = []
     for mask in masks:
         depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
@@ -147,7 +147,7 @@ def on_photographs(pam: PAM, rng: np.random.Generator) -> dict[str, dict[int, fl
     """Share of other coins that are called so after some were, and of other things that are."""
     labels = skimage.io.imread(COINS)
     grey = skimage.data.coins()
-    coins = _clicked(pam, np.dstack([grey] * 3), [np.equal(labels, k) for k in range(1, labels.max() + 1)])
+    coins = clicked(pam, np.dstack([grey] * 3), [np.equal(labels, k) for k in range(1, labels.max() + 1)])
     others = []
     for name in PHOTOGRAPHS:
         image = np.ascontiguousarray(getattr(skimage.data, name)())

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import close_up, fields, language
+from model import close_up, everything, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
-from model.errors import ImageError
+from model.errors import ImageError, PromptError
+from model.everything import EVERYTHING, EverythingOptions, Lone
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
 from model.prompt import Box, Prompt
@@ -111,6 +112,33 @@ class PAM(nn.Module):
         """
         return self._segment_batch(image, prompts, [None] * len(prompts))
 
+    def adopt(self, image: EncodedImage, prompts: Sequence[Prompt]) -> list[Segmentation]:
+        """Objects whose masks are known, as if they had been found: to describe them, or to embed them.
+
+        prompts: each with its mask, and with the clicks and the box that led to it, if there were any. Raises
+        PromptError for one without a mask, and as `segment_batch` does.
+        """
+        for prompt in prompts:
+            if prompt.mask is None:
+                raise PromptError("what is to be adopted needs a mask: the prompt has none")
+        return self._segment_batch(image, prompts, [None] * len(prompts), are_known=True)
+
+    @torch.inference_mode()
+    def embed(self, segmentations: Sequence[Segmentation]) -> np.ndarray:
+        """What `regions` says of their embeddings, float32 (B, E), without a word about them."""
+        some = [embed(self._looks(some)[0][1]).cpu().numpy() for some in _chunks(segmentations, REGIONS_PER_PASS)]
+        return np.concatenate(some)
+
+    def segment_everything(self, image: EncodedImage, options: EverythingOptions = EVERYTHING) -> list[Segmentation]:
+        """Find what may be objects of an image, without a click, best first; see model/everything.py."""
+        found = everything.find(self, image, options)
+        return self._decode(
+            image,
+            [Prompt((each.middle(image.height, image.width),)) for each in found],
+            [Lone(each) for each in found],
+            [self._as_mask_prompt(each.small) for each in found],
+        )
+
     def describe(
         self, segmentation: Segmentation, labels: Sequence[str] | None = None, options: WordOptions = PLAIN
     ) -> Words:
@@ -131,6 +159,24 @@ class PAM(nn.Module):
         no list to choose from.
         """
         return [words for words, _ in self._tell(segmentations, labels, options)]
+
+    @torch.inference_mode()
+    def describe_visual(
+        self,
+        visual: Tensor,
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+        previous: str | None = None,
+    ) -> Words:
+        """What `describe` says, about what `visual` stands for, float (1, V, hidden): a region, or a clip.
+
+        previous: of a clip, the caption of the one before it, or "": the caption's question then is the one about
+        clips. None for a region of a picture.
+        """
+        prefix = self.read(visual)
+        if labels is None:
+            return self._speaker.describe(prefix, options, previous)[0]
+        return self._speaker.describe_as_one_of(prefix, labels, options, previous)[0]
 
     @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
@@ -270,20 +316,42 @@ class PAM(nn.Module):
 
     @torch.inference_mode()
     def _segment_batch(
-        self, image: EncodedImage, prompts: Sequence[Prompt], previous: Sequence[Segmentation | None]
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        previous: Sequence[Segmentation | None],
+        are_known: bool = False,
     ) -> list[Segmentation]:
         for prompt in prompts:
             prompt.check(image.height, image.width)
-        proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
+        proposed: list[Sequence[Candidate]]
+        if are_known:
+            proposed = [[Candidate(prompt.mask, 1.0)] for prompt in prompts if prompt.mask is not None]
+        else:
+            proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
+        masks = [self._mask_prompt(*each) for each in zip(prompts, proposed, previous, strict=True)]
+        return self._decode(image, prompts, proposed, masks)
+
+    @torch.inference_mode()
+    def _decode(
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        proposed: Sequence[Sequence[Candidate]],
+        masks: Sequence[Tensor | None],
+    ) -> list[Segmentation]:
+        """What SAM 2's decoder says of prompts' clicks and boxes with `masks` beside them (see `_mask_prompt`).
+
+        proposed: the candidates of each that are shown instead of the decoder's, or none.
+        """
         like: dict[tuple[int, bool], list[int]] = defaultdict(list)
-        points, labels, masks = [], [], []
+        points, labels = [], []
         for i, prompt in enumerate(prompts):
             each, label = sam2.prompt_tensors(
                 prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
             )
             points.append(each)
             labels.append(label)
-            masks.append(self._mask_prompt(prompt, proposed[i], previous[i]))
             like[each.shape[1], masks[i] is None].append(i)
         found: dict[int, Segmentation] = {}
         for (_, unmasked), members in like.items():
@@ -323,8 +391,12 @@ class PAM(nn.Module):
         """What SAM 2 is given as its mask input, float (1, 1, S/4, S/4), or None."""
         rough = proposed[0].mask if proposed else prompt.mask
         if rough is not None:
-            return sam2.mask_prompt(rough, self.sam, self.device).to(self.image_newline.dtype)
+            return self._as_mask_prompt(rough)
         return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
+
+    def _as_mask_prompt(self, mask: np.ndarray) -> Tensor:
+        """A bool mask of the whole image, at any size, as SAM 2's mask input."""
+        return sam2.mask_prompt(mask, self.sam, self.device).to(self.image_newline.dtype)
 
     def _tell(
         self, segmentations: Sequence[Segmentation], labels: Sequence[str] | None, options: WordOptions

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 
+import numpy as np
 from cachetools import LRUCache
 
 from backend.annotations import words_by_region
@@ -19,7 +20,7 @@ from backend.errors import LedgerError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
 from backend.memory.index import MOST, Index, Neighbour
-from backend.memory.opinion import Source, weigh
+from backend.memory.opinion import Opinion, Source, weigh
 from backend.outcome import is_outdated
 from backend.suggestion import from_text
 from model.region import Region, Words
@@ -107,6 +108,41 @@ class ProjectMemories:
         changed = words.category != region.words.category
         return Advice(replace(region, words=words), sources, explain=changed and settled is None)
 
+    def see(self, project_id: int, task_id: int, model_version: str, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Take in what a model sees in regions that were suggested by another one: region id to float (E,)."""
+        with self._locks[project_id % _LOCKS]:
+            self._ledger.memories.see(project_id, task_id, model_version, embeddings)
+            with self._lock:
+                held = self._held.get((project_id, model_version))
+            if held is not None:
+                held.index.replace(task_id, self._ledger.memories.of_task(project_id, task_id, model_version))
+
+    def opinions(
+        self, project_id: int, config: LabelingConfig, suggestions: Sequence[Suggestion], labels: Sequence[str] | None
+    ) -> list[Opinion]:
+        """What annotators and the model think now of regions of one model version that were suggested before.
+
+        labels: of which the category is one, or None. Waits where memories must be read first. Raises LedgerError.
+        """
+        if not suggestions:
+            return []
+        embeddings = [None if s.embedding is None else from_text(s.embedding) for s in suggestions]
+        width = next((len(each) for each in embeddings if each is not None), None)
+        known = None if labels is None else _by_name(tuple(labels))
+        said: list[Opinion] = []
+        with self._locks[project_id % _LOCKS]:
+            index = self._index(project_id, config, suggestions[0].model_version, width)
+            for suggestion, embedding in zip(suggestions, embeddings, strict=True):
+                neighbours = [] if index is None or embedding is None else index.neighbours(embedding)
+                own = dict(suggestion.own) or {suggestion.category: suggestion.word_scores.get("category", 0.0)}
+                if index is not None:
+                    own = {name: probability * index.trust(name) for name, probability in own.items()}
+                if known is not None:
+                    names = map(category_name, (each.category for each in neighbours))
+                    own = {known[name]: 0.0 for name in names if name in known} | own
+                said.append(weigh(neighbours, own, closed=labels is not None))
+        return said
+
     def settled(
         self, project_id: int, config: LabelingConfig, region: Region, category: str
     ) -> tuple[str, float] | None:
@@ -186,13 +222,18 @@ class ProjectMemories:
 def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConfig) -> Iterator[Memory]:
     """What annotators called the regions of a task that were suggested; what was drawn by hand leaves no memory."""
     suggestions = {suggestion.region_id: suggestion for suggestion in ledger.suggestions_of_task(project_id, task_id)}
+    seen_since = ledger.memories.embeddings_of_task(project_id, task_id)
     for annotation in ledger.annotations_of_task(project_id, task_id):
         if annotation.was_cancelled:
             continue
         for region_id, words in words_by_region(annotation, config):
             suggestion = suggestions.get(region_id)
             if suggestion is not None and suggestion.embedding is not None and words["category"]:
-                yield _memory(suggestion, suggestion.embedding, words)
+                memory = _memory(suggestion, suggestion.embedding, words)
+                yield memory
+                for seen, model_version, embedding in seen_since:
+                    if seen == region_id and model_version != memory.model_version:
+                        yield replace(memory, model_version=model_version, suggested="", embedding=embedding)
 
 
 def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) -> Memory:

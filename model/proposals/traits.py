@@ -83,7 +83,7 @@ def traits(
     friends = np.stack([alike[:, methods == name].max(axis=1) for name in ballots])
     rows = []
     for k in keep:
-        alone = _alone(view, seeds, pool[k][1], picture_area)
+        alone = traits_alone(view, seeds, pool[k][1], picture_area)
         best = np.sort(friends[:, k])
         votes = [consensus[k], best.mean(), best[-2] if len(best) > 1 else 0.0]
         counts = [len(seeds.clicks) / 5, len(seeds.refusals) / 5]
@@ -114,7 +114,8 @@ def plausibility(rows: np.ndarray) -> np.ndarray:
     return np.select([amends, box, clicked], [later, boxed, first], rough)
 
 
-def _alone(view: View, seeds: Seeds, mask: np.ndarray, picture_area: float) -> list[float]:
+def traits_alone(view: View, seeds: Seeds, mask: np.ndarray, picture_area: float) -> list[float]:
+    """The first of NAMES, which need no other mask: of `mask`, bool (h, w); see `traits`."""
     near = surroundings(mask, 5)
     on = np.ascontiguousarray(mask[near]).view(np.uint8)
     gradient = view.gradient[near]

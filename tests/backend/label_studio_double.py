@@ -54,13 +54,15 @@ Rule = Callable[[Asked], Reply | None]
 
 
 class Double:
-    """The server: its `tasks`, what was `asked`, and `rules` that are tried first, newest first."""
+    """The server: its `tasks`, their `predictions`, what was `asked`, and `rules`, tried first, newest first."""
 
     def __init__(self, url: str):
         self.url = url
         self.tasks: list[dict[str, Any]] = []
         self.asked: list[Asked] = []
         self.rules: list[Rule] = []
+        self.predictions: list[dict[str, Any]] = []
+        self.settings: dict[str, Any] = {}
         self.label_config = "<View/>"
         self.access_seconds = 300.0
         self._granted: set[str] = set()
@@ -91,16 +93,48 @@ class Double:
         if asked.authorization not in (f"Token {LEGACY}", *self.granted_headers):
             return json_reply(401, {"detail": "Invalid token."})
         if asked.path == "/api/tasks/":
-            by_id, *touched = json.loads(asked.query["query"])["filters"]["items"]
-            since = touched[0]["value"] if touched else ""
-            later = [t for t in self.tasks if t["id"] > by_id["value"] and t.get("updated_at", MOMENT) >= since]
+            filters = json.loads(asked.query["query"])["filters"]["items"]
+            later = [task for task in self.tasks if all(self._passes(task, each) for each in filters)]
             return json_reply(200, {"tasks": later[: int(asked.query["page_size"])], "total": len(later)})
+        if asked.path.startswith("/api/predictions/"):
+            return self._predictions(asked)
         if asked.path == "/api/projects/1/":
-            return json_reply(200, {"id": 1, "label_config": self.label_config} | self._counts())
+            if asked.method == "PATCH":
+                self.settings |= json.loads(asked.body)
+            return json_reply(200, {"id": 1, "label_config": self.label_config} | self.settings | self._counts())
         return json_reply(404, {"detail": "Not found."})
 
+    def _passes(self, task: dict[str, Any], filter: dict[str, Any]) -> bool:
+        """Whether a task passes one filter of the data manager."""
+        value, versions = filter["value"], {p["model_version"] for p in self.predictions if p["task"] == task["id"]}
+        match filter["filter"].removeprefix("filter:tasks:"), filter["operator"]:
+            case "id", "greater":
+                return task["id"] > value
+            case "updated_at", "greater_or_equal":
+                return task.get("updated_at", MOMENT) >= value
+            case "total_annotations", "equal":
+                return len(task.get("annotations", ())) == value
+            case "predictions_model_versions", "contains":
+                return bool(versions & set(value))
+            case "predictions_model_versions", "not_contains":
+                return not versions & set(value)
+        raise AssertionError(f"a filter that the double does not know: {filter}")
+
+    def _predictions(self, asked: Asked) -> Reply:
+        if asked.method == "PATCH":
+            (prediction,) = [p for p in self.predictions if asked.path == f"/api/predictions/{p['id']}/"]
+            prediction |= json.loads(asked.body)
+            return json_reply(200, prediction)
+        wanted = json.loads(asked.body)["task"] if asked.method == "POST" else int(asked.query["task"])
+        if wanted not in {task["id"] for task in self.tasks}:
+            return json_reply(400, {"detail": "Validation error", "validation_errors": {"task": ["does not exist"]}})
+        if asked.method == "POST":
+            self.predictions.append(json.loads(asked.body) | {"id": 1 + len(self.predictions)})
+            return json_reply(201, self.predictions[-1])
+        return json_reply(200, [p for p in self.predictions if p["task"] == wanted])
+
     def _counts(self) -> dict[str, int]:
-        all_of_them = [a for task in self.tasks for a in task["annotations"]]
+        all_of_them = [a for task in self.tasks for a in task.get("annotations", ())]
         cancelled = sum(a.get("was_cancelled", False) for a in all_of_them)
         return {"total_annotations_number": len(all_of_them) - cancelled, "skipped_annotations_number": cancelled}
 
@@ -150,7 +184,7 @@ def label_studio_double() -> Iterator[Double]:
             except (BrokenPipeError, ConnectionResetError):  # the client has had enough: what the test is about
                 self.close_connection = True
 
-        do_POST = do_GET
+        do_POST = do_PATCH = do_GET
 
         def log_message(self, *arguments: object) -> None:
             pass

@@ -190,11 +190,11 @@ def test_the_capture_of_an_opened_task(client: FlaskClient, photos: Photos, coin
 
 
 def test_a_video_prompt_is_no_error(client: FlaskClient):
-    """A project without an Image tag is told what to add, in the one shape of all errors."""
+    """Its video cannot be had here: that is told, in the one shape of all errors."""
     response = client.post("/predict", json=capture("predict_video_box"))
     assert response.status_code == 422
-    assert response.json["error"]["code"] == "no_image_tag"
-    assert "<Image" in response.json["error"]["message"]
+    assert response.json["error"]["code"] == "video_unavailable"
+    assert "vid.mp4 answered 404" in response.json["error"]["message"]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CAPTURES.glob("webhook_*.json")))

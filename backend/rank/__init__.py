@@ -1,0 +1,1 @@
+"""Which tasks annotators should be asked about first."""
