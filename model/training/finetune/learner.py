@@ -86,7 +86,8 @@ def _kept(near: sam2.SamOutput, items: Sequence[Item]) -> Tensor:
     known = [i for i, item in enumerate(items) if item.close_mask is not None]
     if not known:
         return near.logits.sum() * 0
-    truth = torch.stack([mask for item in items if (mask := item.close_mask) is not None]).to(near.logits)
+    # Not in half precision: a mask that fills its close-up has a share that would round to one there.
+    truth = torch.stack([mask for item in items if (mask := item.close_mask) is not None]).to(near.logits.device)
     some = sam2.SamOutput(near.logits[known], near.iou[known], near.object_score[known], near.tokens, near.image)
     loss, _ = mask_loss(some, truth, balance=0.0)
     presence = F.binary_cross_entropy_with_logits(some.object_score, torch.ones_like(some.object_score))
@@ -105,7 +106,7 @@ class MaskLearner(nn.Module):
         """The segmentation loss of a batch, and the mean IoU of the masks shown."""
         pam = self._pam[0]
         output = decoded(pam, items)
-        truth = torch.stack([item.mask for item in items if item.mask is not None]).to(output.logits)
+        truth = torch.stack([item.mask for item in items if item.mask is not None]).to(output.logits.device)
         loss, iou = mask_loss(output, truth, balance=0.0)
         presence = F.binary_cross_entropy_with_logits(output.object_score, torch.ones_like(output.object_score))
         return loss + 0.05 * presence, iou.detach()

@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
+from model.errors import TrainingError
 from model.training.finetune.items import Item, Items
 from model.training.finetune.state import load_state, save_state
 
@@ -166,7 +167,9 @@ def _step(
         for name, (value, of) in sums.items():
             tally.sums[name] += float(value)
             tally.of[name] += of
-    accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], CLIP)
+    norm = accelerator.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], CLIP)
+    if norm is not None and not math.isfinite(float(norm)):
+        raise TrainingError(f"the gradients of {stage.name} are no numbers: lower --rate, or take --precision float32")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return int(signum / max(1, sum(_summed(accelerator, [float(bool(heard))])))) if signum else 0

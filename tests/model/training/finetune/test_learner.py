@@ -94,6 +94,24 @@ def test_each_part_learns_and_video_s_does_not(version: Path):
     assert not any(p.requires_grad for p in pam.sam.memory_attention.parameters())  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_masks_that_fill_their_picture_teach_numbers(version: Path, share: float):
+    """In half precision, too, where the share of a full mask rounds to one: loss and gradients are finite."""
+    pam = model.load("nano", threads=1)
+    regions = read_split(version, "train").regions
+    one = seen(regions[0], pam.tokenizer, Sight.of(pam.config, pam.image_size), np.random.default_rng(0))
+    assert one.close_mask is not None and one.mask is not None
+    one = replace(one, close_mask=torch.full_like(one.close_mask, share), mask=torch.full_like(one.mask, share))
+    words, _ = parts.words(pam, 0, parts.categories(pam, regions))
+    counted = learner.count_words([one])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = words([one], {kind: 1 / count for kind, count in counted.items() if count})
+        of_mask, _ = parts.masks(model.load("nano", threads=1))([one])
+    (loss + of_mask).backward()
+    assert all(p.grad.isfinite().all() for p in words.parameters() if p.grad is not None)
+    assert loss.isfinite() and of_mask.isfinite()
+
+
 def test_layouts_share_no_pass(version: Path):
     """Clicks beside a box are decoded as each alone: no prompt is padded."""
     pam = model.load("nano", threads=1)
