@@ -187,7 +187,7 @@ class Tracking:
             self._close(steps, work)
 
     def _close(self, steps: Iterator[None], work: Work) -> None:
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
         self._release(work.path)
 
     def _step(self, steps: Iterator[None], work: Work) -> bool:
@@ -234,7 +234,7 @@ class Tracking:
                             flushed = time.monotonic()
                         yield
                 finally:
-                    found.close()  # type: ignore[attr-defined]
+                    found.close()
                     self._flush(work, kept)
 
     def _flush(self, work: Work, kept: list[FrameMask]) -> None:
