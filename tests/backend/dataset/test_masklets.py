@@ -68,7 +68,7 @@ class Exports:
         key = Key(1, 5, "r1")
         made = tuple(Anchor(id, index, index + 1, box(index)) for id, index in enumerate(anchors or (0,), 1))
         self.ledger.tracks.save(
-            Track(key, "", self.sha256, HEIGHT, WIDTH, FRAMES, 25.0, made, "nano-1", sent=SENT, words=WORDS)
+            Track(key, self.sha256, HEIGHT, WIDTH, FRAMES, 25.0, made, "nano-1", sent=SENT, words=WORDS)
         )
         self.ledger.tracks.add(key, [FrameMask(n, to_coco_rle(disc(n)), box(n), 0.9, 1) for n in range(FRAMES)])
 
