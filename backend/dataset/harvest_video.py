@@ -106,7 +106,8 @@ def _on_frames(
                 "mask_iou": None,
                 "track": one.region_id,
             }
-            yield FrameRegion(image, one.region_id, mask, words[one.region_id], fields)
+            said = words[one.region_id] | ({"caption": one.caption_on(number)} if one.segments else {})
+            yield FrameRegion(image, one.region_id, mask, said, fields)
 
 
 def _empty(one: Masklet, config: LabelingConfig) -> list[str]:

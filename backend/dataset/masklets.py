@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -40,6 +41,14 @@ relative to the box."""
 Kind = Literal["accepted", "corrected", "drawn"]
 
 
+class Segment(NamedTuple):
+    """A caption that holds for a part of a video: Label Studio's numbers of its first and last frame."""
+
+    first: int
+    last: int
+    caption: str
+
+
 @dataclass(frozen=True, eq=False)
 class Masklet:
     """An object of an annotation.
@@ -49,6 +58,8 @@ class Masklet:
     track:   what was suggested, None where it was drawn by hand.
     known:   the masks that were suggested, by the frame in the file.
     visible: of these frames the ones that show the object, rising.
+    segments: captions of parts of the video, from its timeline; none where several objects share the video, since
+              nothing says which one is meant.
     """
 
     region_id: str
@@ -58,6 +69,12 @@ class Masklet:
     track: Track | None
     known: Mapping[int, FrameMask]
     visible: Sequence[int]
+    segments: tuple[Segment, ...] = ()
+
+    def caption_on(self, number: int) -> str:
+        """What the annotator says of the part of the video that Label Studio's frame `number` is in."""
+        said = (s.caption for s in self.segments if s.first <= number <= s.last)
+        return next(said, self.words["caption"])
 
     def on(self, number: int, index: int, height: int, width: int) -> tuple[np.ndarray, Kind] | None:
         """The object's mask, bool (H, W), on a frame, and what the annotator did to it there; None where it is gone.
@@ -91,7 +108,10 @@ def masklets(
     annotation: Annotation, config: LabelingConfig, tracks: Tracks, sha256: str
 ) -> Iterator[Masklet | LeftOut]:
     """The objects of an annotation of a video, whose file has that hash; LeftOut in place of a damaged one."""
-    for region_id, results in by_region(annotation.result).items():
+    regions = by_region(annotation.result)
+    has_one = sum(any(r["type"].value == config.output.type for r in results) for results in regions.values()) == 1
+    segments = tuple(_segments(regions.values(), config)) if has_one else ()
+    for region_id, results in regions.items():
         boxes = [result for result in results if result["type"].value == config.output.type]
         if not boxes:
             continue
@@ -109,7 +129,19 @@ def masklets(
         known = {mask.frame: mask for mask in tracks.masks(key)} if track else {}
         visible = [frame for frame, mask in known.items() if mask.box is not None]
         changed = frozenset(keyframe.frame for keyframe in drawn(keyframes, sent))
-        yield Masklet(region_id, words, keyframes, changed, track, known, visible)
+        yield Masklet(region_id, words, keyframes, changed, track, known, visible, segments)
+
+
+def _segments(regions: Iterable[Sequence[Node]], config: LabelingConfig) -> Iterator[Segment]:
+    """The ranges of TimelineLabels that have a caption; damaged ones are passed over."""
+    for results in regions:
+        for result in results:
+            if result["type"].value != "timelinelabels":
+                continue
+            with suppress(RequestError):
+                caption = words_in(results, config)["caption"]
+                for each in result["value"]["ranges"].items(MAX_FRAMES) if caption else ():
+                    yield Segment(each["start"].whole(0), each["end"].whole(0), caption)
 
 
 def frames_to_take(grid: Grid, found: Sequence[Masklet], rate: float) -> dict[int, int]:

@@ -53,7 +53,6 @@ class Track:
     """
 
     key: Key
-    address: str
     sha256: str
     height: int
     width: int

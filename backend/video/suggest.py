@@ -89,7 +89,7 @@ class VideoSuggester:
         studio = self._studios.of(request.project_id)
         with self._files.using(request.project_id, address, task.id, studio) as file:
             frames = self._open(file, task)
-            about = _Video(file, address, frames, grid_of(frames, rate))
+            about = _Video(file, frames, grid_of(frames, rate))
             begun = [self._begin(Key(request.project_id or 0, task.id, r.id), r, about, config) for r in regions]
             answers = [
                 self._answer(region, track, about, config, until) for region, track in zip(regions, begun, strict=True)
@@ -112,9 +112,7 @@ class VideoSuggester:
         fits = known is not None and (known.sha256, known.rate) == (about.file.sha256, about.grid.rate)
         if known is None or not fits:
             frames = about.frames
-            known = Track(
-                key, about.address, about.file.sha256, frames.height, frames.width, len(frames), about.grid.rate, (), ""
-            )
+            known = Track(key, about.file.sha256, frames.height, frames.width, len(frames), about.grid.rate, (), "")
         sent = read_sequence(Node(known.sent, "sent")) if known.sent else []
         track = known
         if anchors.drawn(keyframes, sent) or {k.frame for k in sent} - {k.frame for k in keyframes}:
@@ -181,7 +179,6 @@ class VideoSuggester:
 @dataclass(frozen=True, eq=False)
 class _Video:
     file: VideoFile
-    address: str
     frames: Frames
     grid: Grid
 

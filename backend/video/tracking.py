@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,7 +167,7 @@ class Tracking:
         )  # fmt: skip
 
     def _run(self) -> None:
-        under_way: dict[Work, Iterator[None]] = {}
+        under_way: dict[Work, Generator[None, None, None]] = {}
         while True:
             with self._changed:
                 for ended in [work for work in under_way if work.is_over]:
@@ -186,11 +186,11 @@ class Tracking:
         for work, steps in under_way.items():
             self._close(steps, work)
 
-    def _close(self, steps: Iterator[None], work: Work) -> None:
-        steps.close()  # type: ignore[attr-defined]
+    def _close(self, steps: Generator[None, None, None], work: Work) -> None:
+        steps.close()
         self._release(work.path)
 
-    def _step(self, steps: Iterator[None], work: Work) -> bool:
+    def _step(self, steps: Generator[None, None, None], work: Work) -> bool:
         """One frame; whether there are more."""
         began = time.monotonic()
         state: State
@@ -210,7 +210,7 @@ class Tracking:
             self._end(work, state, message)
         return False
 
-    def _steps(self, work: Work) -> Iterator[None]:
+    def _steps(self, work: Work) -> Generator[None, None, None]:
         """Each `next` follows the object through one frame."""
         kept: list[FrameMask] = []
         flushed = time.monotonic()

@@ -23,7 +23,7 @@ def anchor(id: int, index: int) -> Anchor:
 
 
 def track(*anchors: Anchor, key: Key = KEY) -> Track:
-    return Track(key, "/data/a.mp4", "ab" * 32, 90, 120, 100, 25.0, anchors, "nano")
+    return Track(key, "ab" * 32, 90, 120, 100, 25.0, anchors, "nano")
 
 
 def masks(anchor: int, *frames: int, rle: str = "x" * 20) -> list[FrameMask]:

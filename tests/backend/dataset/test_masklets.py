@@ -68,7 +68,7 @@ class Exports:
         key = Key(1, 5, "r1")
         made = tuple(Anchor(id, index, index + 1, box(index)) for id, index in enumerate(anchors or (0,), 1))
         self.ledger.tracks.save(
-            Track(key, "", self.sha256, HEIGHT, WIDTH, FRAMES, 25.0, made, "nano-1", sent=SENT, words=WORDS)
+            Track(key, self.sha256, HEIGHT, WIDTH, FRAMES, 25.0, made, "nano-1", sent=SENT, words=WORDS)
         )
         self.ledger.tracks.add(key, [FrameMask(n, to_coco_rle(disc(n)), box(n), 0.9, 1) for n in range(FRAMES)])
 
@@ -141,6 +141,26 @@ def test_a_box_without_masks_is_the_mask(exports: Exports, spoil: str) -> None:
     mask = mask_of(document, 0)
     assert mask[36:65, 16:45].all() and mask.sum() == 29 * 29
     assert document["masklet_edited_frame_count"] == [len(document["frame_index"])]
+
+
+def test_parts_of_the_timeline_have_captions_of_their_own(exports: Exports) -> None:
+    """A range with a caption is a training record of its own, with the caption before it as history."""
+    exports.track()
+    one = task(SENT)
+    common = {"id": "t1", "to_name": "video", "origin": "manual"}
+    ranges = {"ranges": [{"start": 26, "end": 50}]}
+    one["annotations"][0]["result"] += [
+        common | {"from_name": "part", "type": "timelinelabels", "value": ranges | {"timelinelabels": ["Rolls"]}},
+        common | {"from_name": "caption", "type": "textarea", "value": ranges | {"text": ["It has slowed down."]}},
+    ]
+    version = exports.run(one, rate=25)
+    lines = (version / "video/train/video_cap_en.jsonl").read_text().splitlines()
+    assert [json.loads(line)["conversations"][1]["value"] for line in lines] == [
+        WORDS["caption"],
+        "It has slowed down.",
+    ]
+    assert WORDS["caption"] in json.loads(lines[1])["conversations"][0]["value"]
+    assert [len(json.loads(line)["frames"]) for line in lines] == [25, 25]
 
 
 def test_a_stretch_that_was_switched_off_is_left_out(exports: Exports) -> None:
