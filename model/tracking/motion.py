@@ -85,6 +85,7 @@ class MotionFollower:
     """See `model.tracking.tracker.Follower`."""
 
     def __init__(self, pam: PAM):
+        self._pam = pam
         self.outputs: dict[Hashable, SamOutput] = {}
         self._things: dict[Hashable, Thing] = {}
         self._before: np.ndarray | None = None
@@ -116,7 +117,7 @@ class MotionFollower:
             if prompt.mask is not None and not prompt.points and prompt.box is None:
                 said[key] = prompt.mask, 1.0
                 continue
-            working = working or proposals.prepare(image)
+            working = working or self._pam.working(image)
             best = proposals.propose(working, prompt)[0]
             said[key] = best.mask, best.score
         return said
@@ -161,7 +162,8 @@ class MotionFollower:
         room = round(ROOM * max(w, h))
         rows, columns = slice(max(0, y - room), y + h + room), slice(max(0, x - room), x + w + room)
         carried = np.ascontiguousarray(whole[rows, columns])
-        best = proposals.propose(proposals.prepare(np.ascontiguousarray(image[rows, columns])), Prompt(mask=carried))[0]
+        working = self._pam.working(np.ascontiguousarray(image[rows, columns]))
+        best = proposals.propose(working, Prompt(mask=carried))[0]
         if (best.mask & carried).sum() < LEAST_AGREEMENT * (best.mask | carried).sum():
             return found
         mask = np.zeros(image.shape[:2], bool)
