@@ -73,8 +73,10 @@ def create_app(backend: Backend) -> Flask:
         measure(backend.jobs)
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
-    works = suggester.videos.tracking.works
-    app.register_blueprint(routes(backend.jobs, ledger, lambda: [work.as_json() for work in works()]))
+    def tracks() -> list[dict[str, Any]]:
+        return [work.as_json() for work in suggester.videos.tracking.works()]
+
+    app.register_blueprint(routes(backend.jobs, ledger, tracks))
     _guard(app, backend.settings)
     _report_errors(app)
     _measure(app)
