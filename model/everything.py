@@ -53,7 +53,7 @@ class EverythingOptions:
     least_stability: float | None = None
     smallest: float = 0.001
     largest: float = 0.7
-    duplicate: float = 0.7
+    duplicate: float = 0.8
     nested: bool = True
     most: int = 24
 
@@ -132,7 +132,7 @@ def find(pam: PAM, image: EncodedImage, options: EverythingOptions) -> list[Foun
     if image.working is not None:
         from model.proposals.everywhere import everywhere
 
-        return select(everywhere(image.working, options.smallest, options.largest), options, 0.15, 0.5)
+        return select(everywhere(image.working, options.smallest, options.largest), options, 0.1, 0.5)
     return select(from_grid(pam, image, options), options, 0.8, 0.95)
 
 
