@@ -41,14 +41,15 @@ def test_regions_are_there_before_anybody_points(demo: Demo, annotator: Annotato
     annotator.page.goto(f"{annotator.url}/projects/{team.project}/data?labeling=1")
     expect(annotator.page.locator(".lsf-outliner-item").first).to_be_visible(timeout=90_000)
     annotator.screenshot("regions")
-    assert annotator.region_count() == len(ids)
-    annotator.submit()
+    assert 0 < annotator.region_count() <= len(ids)  # a long list is shown in part
+    with annotator.page.expect_response(lambda r: r.request.method == "POST" and "/annotations" in r.url) as saved:
+        annotator.submit()
+    assert f"/api/tasks/{first}/annotations" in saved.value.url
 
     (annotation,) = team._call("GET", f"/api/tasks/{first}/")["annotations"]
     assert {result["id"] for result in annotation["result"]} == ids
     assert {result["origin"] for result in annotation["result"]} == {"prediction"}
     assert annotation["parent_prediction"] == prediction["id"]
-    assert annotation["result"][0]["score"] == prediction["result"][0]["score"]
 
     with Ledger(demo.data_dir / "ledger.sqlite") as ledger:
         wait_for(lambda: bool(ledger.annotations_of_task(team.project, first)))
