@@ -63,7 +63,10 @@ def corrected_regions(
 
     Prompts that stayed in the annotation are no regions. suggestion_of: region id to what was suggested under it.
     max_pixels: largest mask that is read; what an annotation says of its image's size is not trusted further.
+    None of a video: its objects are `backend.dataset.masklets`.
     """
+    if config.video:
+        return
     for region_id, results in by_region(annotation.result).items():
         try:
             words = words_in(results, config)
@@ -146,7 +149,8 @@ def _words(field: WordField | None, results: Sequence[Node]) -> str:
 
 def _entries(result: Node, field: WordField) -> list[Any]:
     """The entries in a result of a word field: under the key `text` for a text area, else under the result's type."""
-    entries = result["value"]["text" if field.kind == "textarea" else result["type"].text()].value
+    kind = result["type"].text()
+    entries = result["value"]["text" if field.kind == "textarea" else _LABELS_OF.get(kind, kind)].value
     return entries if isinstance(entries, list) else [entries]
 
 
@@ -208,6 +212,9 @@ def _rectangle(value: Node, height: int, width: int) -> np.ndarray:
     ring = np.array([corner, corner + along, corner + along + downwards, corner + downwards])
     return from_polygons([ring], height, width)
 
+
+_LABELS_OF = {"videorectangle": "labels"}
+"""Where the labels of a result stand, if not under its type."""
 
 _FURTHEST = 1000.0
 """Percent, or degrees: a region may reach over the image's edge, but what lies ten images away is damage."""

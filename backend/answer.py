@@ -59,7 +59,7 @@ def answer(
     results = [result(output.name, output.type, value) | {"score": round(float(region.score), 4)}]
     for field in FIELDS:
         word = config.words.get(field)
-        said = _said(word, region.words[field]) if word is not None and word.name != output.name else None
+        said = worded(word, region.words[field]) if word is not None and word.name != output.name else None
         if word is not None and said is not None:
             results.append(result(word.name, word.kind, {"text" if word.kind == "textarea" else word.kind: [said]}))
     return results
@@ -113,7 +113,7 @@ def _label(config: LabelingConfig, category: str, pointed_with: str | None) -> s
     return said[0] if said else mine or only
 
 
-def _said(word: WordField, text: str) -> str | list[str] | None:
+def worded(word: WordField, text: str) -> str | list[str] | None:
     """`text` as the tag `word` takes it, or None when it has nothing to say or may not say it."""
     if word.kind == "textarea":
         return text.strip() or None

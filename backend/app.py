@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from backend import metrics, predict_request
 from backend.assembly import Backend
 from backend.errors import BackendError, RequestError
+from backend.jobs.routes import answer_button, measure, routes
 from backend.json_node import Node
 from backend.ledger import Project
 from backend.settings import Settings
@@ -32,6 +33,7 @@ def create_app(backend: Backend) -> Flask:
     """The backend as a WSGI application. The model need not be loaded: `/health` and `/setup` answer without it."""
     app = Flask("pam-studio")
     app.config["MAX_CONTENT_LENGTH"] = backend.settings.max_request_bytes
+    app.extensions["pam-studio"] = backend  # what goes on in the background lives as long as the app
     engine, ledger = backend.engine, backend.ledger
     suggester, preannotator = backend.suggester, backend.preannotator
 
@@ -62,12 +64,19 @@ def create_app(backend: Backend) -> Flask:
         action = event["action"].text()
         ledger.journal(action, event.object())
         metrics.WEBHOOKS.labels(action if action in KNOWN_ACTIONS else "other").inc()
+        if action == "START_TRAINING":
+            return answer_button(backend.jobs, ledger, event["project"]["id"].whole(0))
         return jsonify({"status": "journalled"}), 201
 
     @app.get("/metrics")
     def show_metrics() -> Response:
+        measure(backend.jobs)
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
+    def tracks() -> list[dict[str, Any]]:
+        return [work.as_json() for work in suggester.videos.tracking.works()]
+
+    app.register_blueprint(routes(backend.jobs, ledger, tracks))
     _guard(app, backend.settings)
     _report_errors(app)
     _measure(app)

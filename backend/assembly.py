@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import model
 from backend import pictures
@@ -11,7 +12,11 @@ from backend.connections import Connections
 from backend.encoded_images import EncodedImages
 from backend.engine import Engine
 from backend.existing_ledger import LEDGER
+from backend.jobs import JobQueue
 from backend.ledger import Ledger
+from backend.memory.reembedding import Reembedding
+from backend.models import registry_of
+from backend.models.following import Following
 from backend.preannotate import Preannotator
 from backend.settings import Settings
 from backend.suggest import Suggester
@@ -28,27 +33,55 @@ class Backend:
     engine: Engine
     suggester: Suggester
     preannotator: Preannotator
+    following: Following
+    reembedding: Reembedding
+    jobs: JobQueue
+
+    def close(self) -> None:
+        """End what goes on in the background, and close the files."""
+        self.following.stop()
+        self.reembedding.stop()
+        self.suggester.videos.close()
+        self.ledger.close()
+        self.jobs.close()
 
 
 def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backend:
     """Put the parts together and begin to load the model; returns at once.
 
-    load: gives the model, instead of the one that the settings name. Raises LedgerError.
+    load: gives the model, instead of the one that the settings name. Raises LedgerError and JobsUnavailable.
     """
     ledger = Ledger(settings.data_dir / LEDGER, settings.journal_bytes)
     engine = Engine(
-        load
-        or (lambda: model.load(settings.model, device=settings.device, dtype=settings.dtype, threads=settings.threads)),
         name="pam-nano" if settings.model == "nano" else settings.model,
         timeout=settings.predict_timeout,
         options=word_options(settings),
     )
     images = EncodedImages(
-        lambda content: pictures.decode(content, settings.max_image_pixels), engine.encode, settings.cache_bytes
+        lambda content: pictures.decode(content, settings.max_image_pixels),
+        engine.encode,
+        settings.cache_bytes,
+        engine.is_current,
     )
-    suggester = Suggester(settings, engine, images, ledger, Connections(settings, ledger))
-    engine.start()
-    return Backend(settings, ledger, engine, suggester, Preannotator(settings, engine, ledger, suggester))
+    studios = Connections(settings, ledger)
+    suggester = Suggester(settings, engine, images, ledger, studios)
+    limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
+    reembedding = Reembedding(ledger, suggester.memories, engine, studios, limits, settings.max_image_pixels)
+
+    def load_from(source: str | Path) -> PAM:
+        return model.load(source, device=settings.device, dtype=settings.dtype, threads=settings.threads)
+
+    def on_swap() -> None:
+        images.drop_stale()
+        if settings.memory:
+            reembedding.start()
+
+    load_base = load or (lambda: load_from(settings.model))
+    following = Following(registry_of(settings), engine, load_base, load_from, on_swap)
+    following.start()
+    preannotator = Preannotator(settings, engine, ledger, suggester)
+    jobs = JobQueue(settings.data_dir)
+    return Backend(settings, ledger, engine, suggester, preannotator, following, reembedding, jobs)
 
 
 def word_options(settings: Settings) -> WordOptions:

@@ -8,11 +8,15 @@ import typer
 
 from backend.dataset.cli import diff, export
 from backend.errors import BackendError
+from backend.jobs.cli import app as jobs
+from backend.models.cli import app as models
 from backend.options import with_settings
 from backend.preannotate_cli import preannotate, rank
 from backend.predict_cli import predict
 from backend.settings import Settings
 from backend.stats.cli import stats
+from backend.train_cli import train
+from backend.watch_cli import watch
 from backend.weights_cli import app as weights
 
 app = typer.Typer(
@@ -41,9 +45,11 @@ def train_nano(context: typer.Context) -> None:
     nano(context.args, prog_name=context.command_path)
 
 
-for command in (predict, preannotate, rank, export, diff, stats):
+for command in (predict, watch, preannotate, rank, export, diff, stats, train):
     app.command()(command)
 app.add_typer(weights, name="weights")
+app.add_typer(jobs, name="jobs")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

@@ -50,14 +50,14 @@ class Consensus:
         """Of the last annotation of each annotator, the regions that more than half of them drew.
 
         Of the regions that are one object, the one counts that overlaps best with the others. A single annotator
-        agrees with nobody but is all that there is: those regions count.
+        agrees with nobody but is all that there is: those regions count, and so do all objects in videos.
         """
         latest = {
             annotation.id if annotation.annotator is None else -1 - annotation.annotator: annotation
             for annotation in sorted(annotations, key=_age)
         }
         drawn = [self._drawn(annotation) for annotation in latest.values()]
-        if len(drawn) < 2:
+        if len(drawn) < 2 or self.config.video:
             return list(latest.values())
         kept = {(region.annotation_id, region.region_id) for region in _medoids(drawn, self.iou)}
         return [

@@ -36,13 +36,18 @@ class Picture:
 class EncodedImages:
     """A cache of encoded images, keyed by content and bounded in bytes.
 
-    decode: file content to uint8 (H, W, 3) RGB. encode: that to what is kept.
+    decode: file content to uint8 (H, W, 3) RGB. encode: that to what is kept. is_current: whether that still holds,
+    which it does not once another model answers.
     """
 
     def __init__(
-        self, decode: Callable[[bytes], np.ndarray], encode: Callable[[np.ndarray], EncodedImage], max_bytes: int
+        self,
+        decode: Callable[[bytes], np.ndarray],
+        encode: Callable[[np.ndarray], EncodedImage],
+        max_bytes: int,
+        is_current: Callable[[EncodedImage], bool] = lambda image: True,
     ):
-        self._decode, self._encode = decode, encode
+        self._decode, self._encode, self._is_current = decode, encode, is_current
         self._lock = threading.Lock()
         self._pictures: LRUCache[str, Picture] = LRUCache(max_bytes, getsizeof=lambda p: p.encoded.nbytes)
         self._addresses: TTLCache[str, str] = TTLCache(MAX_ADDRESSES, ADDRESS_SECONDS)
@@ -69,9 +74,23 @@ class EncodedImages:
                 return
             self._begin(address, fetch).add_done_callback(_log_failure)
 
+    def drop_stale(self) -> None:
+        """Let go of what is not current any more: another model has taken over."""
+        with self._lock:
+            for sha256 in [sha256 for sha256, picture in self._pictures.items() if not self._holds(picture)]:
+                del self._pictures[sha256]
+            metrics.CACHE_BYTES.set(self._pictures.currsize)
+
     def _known(self, address: str) -> Picture | None:
         sha256 = self._addresses.get(address)
-        return None if sha256 is None else self._pictures.get(sha256)
+        return None if sha256 is None else self._kept(sha256)
+
+    def _kept(self, sha256: str) -> Picture | None:
+        picture = self._pictures.get(sha256)
+        return picture if picture is not None and self._holds(picture) else None
+
+    def _holds(self, picture: Picture) -> bool:
+        return self._is_current(picture.encoded)
 
     def _begin(self, address: str, fetch: Fetch) -> Future[Picture]:
         future = self._under_way.get(address)
@@ -84,7 +103,7 @@ class EncodedImages:
             content = fetch()
             sha256 = hashlib.sha256(content).hexdigest()
             with self._lock:
-                picture = self._pictures.get(sha256)
+                picture = self._kept(sha256)
             metrics.ENCODED_IMAGES.labels("encoder" if picture is None else "cache").inc()
             if picture is None:
                 picture = Picture(sha256, self._encode(self._decode(content)))
@@ -97,7 +116,7 @@ class EncodedImages:
     def _keep(self, address: str, picture: Picture) -> None:
         with self._lock:
             self._addresses[address] = picture.sha256
-            if picture.encoded.nbytes <= self._pictures.maxsize:
+            if picture.encoded.nbytes <= self._pictures.maxsize and self._holds(picture):
                 self._pictures[picture.sha256] = picture
             metrics.CACHE_BYTES.set(self._pictures.currsize)
 

@@ -43,6 +43,12 @@ class PictureError(BackendError):
     status, code = 422, "bad_image"
 
 
+class VideoFileError(BackendError):
+    """A video that cannot be had, or cannot be read."""
+
+    status, code = 422, "bad_video"
+
+
 class LabelStudioError(BackendError):
     """Label Studio cannot be reached, or refuses."""
 
@@ -59,3 +65,21 @@ class LedgerError(BackendError):
     """The ledger cannot be opened, read or written."""
 
     status, code = 503, "ledger_unavailable"
+
+
+class JobError(BackendError):
+    """A background job that there is not, or that cannot be done."""
+
+    status, code = 500, "job_failed"
+
+
+class JobsUnavailable(BackendError):
+    """The list of background jobs cannot be opened, read or written."""
+
+    status, code = 503, "jobs_unavailable"
+
+
+class ModelsError(BackendError):
+    """A model that cannot be kept or take over, or a folder of models that cannot be used."""
+
+    status, code = 409, "model_refused"

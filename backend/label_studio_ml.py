@@ -18,6 +18,9 @@ from label_studio_sdk.label_interface.objects import PredictionValue
 
 from backend import predict_request
 from backend.assembly import Backend, assemble
+from backend.jobs.runner import Runner
+from backend.jobs.start import said, start_training
+from backend.json_node import Node
 from backend.settings import Settings
 from backend.suggest import Prediction
 
@@ -26,7 +29,9 @@ _assembling = threading.Lock()
 
 @cache
 def _assembled() -> Backend:
-    return assemble(Settings())
+    backend = assemble(Settings())
+    Runner(backend.settings, backend.jobs).start()
+    return backend
 
 
 def _backend() -> Backend:
@@ -60,8 +65,12 @@ class PAMStudio(LabelStudioMLBase):
         return ModelResponse(predictions=list(map(_value, backend.suggester.suggest(request))))
 
     def fit(self, event: str, data: dict, **kwargs: Any) -> dict[str, str]:
-        """Journal an annotation. Raises BackendError."""
-        _backend().ledger.journal(event, data)
+        """Journal an annotation, or start a training for the button. Raises BackendError."""
+        backend = _backend()
+        backend.ledger.journal(event, data)
+        if event == "START_TRAINING":
+            job, is_new = start_training(backend.jobs, backend.ledger, Node(data)["project"]["id"].whole(0), event)
+            return {"status": job.state, "job": str(job.id), "message": said(job, is_new)}
         return {"status": "journalled"}
 
 

@@ -23,6 +23,7 @@ MAX_TAXONOMY_DEPTH = 100
 
 _PROMPT_TYPES = ("keypointlabels", "rectanglelabels", "brushlabels", "keypoint", "rectangle", "brush")
 _OUTPUT_TYPES = ("brushlabels", "brush", "polygonlabels", "polygon", "rectanglelabels", "rectangle")
+_RECTANGLE = "videorectangle"
 _FIELD_TYPES: Mapping[str, tuple[str, ...]] = {
     "category": ("textarea", "choices", "taxonomy"),
     "explanation": ("textarea",),
@@ -70,14 +71,27 @@ class WordField:
 
 
 @dataclass(frozen=True)
+class VideoTags:
+    """What a config about videos has besides.
+
+    framerate: of the Video tag, as it is written: a number of frames each second, or `$key` of the task's data.
+    segments:  the TimelineLabels tag, or None.
+    """
+
+    framerate: str
+    segments: Control | None
+
+
+@dataclass(frozen=True)
 class LabelingConfig:
     """What PAM Studio needs to know of a project's labelling config.
 
-    image:    name of the Image tag (`to_name` of every result).
-    data_key: key of the task's data that holds the image's address.
+    image:    name of the Image or Video tag (`to_name` of every result).
+    data_key: key of the task's data that holds the image's or video's address.
     prompts:  the controls whose drawings are prompts.
-    output:   the control that masks are answered with.
+    output:   the control that masks are answered with; of videos the VideoRectangle, with the labels of its Labels tag.
     words:    field ("category", "explanation", "caption") to the tag that holds it; a field without a tag is left out.
+    video:    where it is about videos.
     """
 
     image: str
@@ -85,6 +99,7 @@ class LabelingConfig:
     prompts: tuple[Control, ...]
     output: Control
     words: Mapping[str, WordField]
+    video: VideoTags | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -118,9 +133,12 @@ def parse(xml: str) -> LabelingConfig:
     """What PAM Studio needs to know of a labelling config.
 
     Raises ConfigError for XML that cannot be read, and for a config that lacks the image, a smart tool to point with,
-    or a tag to answer masks with: it names the tag and shows a line to add. Tags for words are optional.
+    or a tag to answer masks with: it names the tag and shows a line to add. Tags for words are optional. A config with
+    a Video and no Image is about videos; one with both is about the images.
     """
     tags = _read(xml)
+    if not any(tag.type == "image" for tag in tags) and any(tag.type == "video" for tag in tags):
+        return _parse_video(tags)
     image = _find_image(tags)
     controls = [tag for tag in tags if tag.name and tag.points_to(image.name)]
     prompts = _find_prompts(controls, image.name)
@@ -131,6 +149,36 @@ def parse(xml: str) -> LabelingConfig:
         prompts=tuple(map(_control, prompts)),
         output=_control(output),
         words=_find_words(controls, output),
+    )
+
+
+def _parse_video(tags: list[_Tag]) -> LabelingConfig:
+    """The first video that a VideoRectangle points to, else the first video."""
+    videos = [tag for tag in tags if tag.type == "video"]
+    rectangles = [tag for tag in tags if tag.type == _RECTANGLE and tag.name]
+    video = next((video for video in videos if any(tag.points_to(video.name) for tag in rectangles)), videos[0])
+    key = _data_key(video, "video")
+    controls = [tag for tag in tags if tag.name and tag.points_to(video.name)]
+    boxes = [tag for tag in controls if tag.type == _RECTANGLE]
+    if not any(tag.is_on("smart") for tag in boxes):
+        remedy = (
+            f'add smart="true" to <{boxes[0].element.tag} name="{boxes[0].name}">'
+            if boxes
+            else f'add <VideoRectangle name="box" toName="{video.name}" smart="true"/>'
+        )
+        raise ConfigError(
+            f'the labelling config has no smart tool for video "{video.name}": {remedy}', code="no_prompt_tag"
+        )
+    box = next(tag for tag in boxes if tag.is_on("smart"))
+    labels = next((tag for tag in controls if tag.type == "labels"), None)
+    segments = next((tag for tag in controls if tag.type == "timelinelabels"), None)
+    return LabelingConfig(
+        image=video.name,
+        data_key=key,
+        prompts=(),
+        output=Control(box.name, box.type, () if labels is None else tuple(name for name, _ in _labels(labels))),
+        words=_find_words(controls, labels or box),
+        video=VideoTags(video.attributes.get("framerate", ""), None if segments is None else _control(segments)),
     )
 
 
@@ -166,14 +214,21 @@ def _find_image(tags: list[_Tag]) -> _Tag:
         )
     smart = [tag for tag in tags if tag.type in _PROMPT_TYPES and tag.is_on("smart")]
     image = next((image for image in images if any(tag.points_to(image.name) for tag in smart)), images[0])
-    value = image.attributes.get("value", "")
-    if not image.name or not value.startswith("$") or not value[1:]:
-        raise ConfigError(
-            f"the Image tag needs a name and, as its value, the key of the task's data that holds the image's address; "
-            f'it has name="{image.name}" value="{value}": make it <Image name="image" value="$image"/>',
-            code="no_image_tag",
-        )
+    _data_key(image, "image")
     return image
+
+
+def _data_key(tag: _Tag, what: str) -> str:
+    """The key of the task's data that holds what an Image or Video tag shows."""
+    value = tag.attributes.get("value", "")
+    if not tag.name or not value.startswith("$") or not value[1:]:
+        name = what.capitalize()
+        raise ConfigError(
+            f"the {name} tag needs a name and, as its value, the key of the task's data that holds the {what}'s "
+            f'address; it has name="{tag.name}" value="{value}": make it <{name} name="{what}" value="${what}"/>',
+            code=f"no_{what}_tag",
+        )
+    return value[1:]
 
 
 def _find_prompts(controls: list[_Tag], image: str) -> list[_Tag]:

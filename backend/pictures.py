@@ -10,6 +10,7 @@ import io
 import re
 import ssl
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
@@ -42,10 +43,14 @@ Image.MAX_IMAGE_PIXELS = None
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """How much one picture may cost: bytes of the file, and seconds for all of it, redirects included."""
+    """How much one file may cost: bytes, and seconds for all of it, redirects included.
+
+    what: it is, as messages and codes have it.
+    """
 
     max_bytes: int
     seconds: float
+    what: str = "image"
 
 
 def fetch(address: str, task_id: int | None, studio: LabelStudio | None, limits: FetchLimits) -> bytes:
@@ -58,24 +63,35 @@ def fetch(address: str, task_id: int | None, studio: LabelStudio | None, limits:
 
     Raises PictureError, which shows no query of a URL: it may be signed.
     """
+    data = bytearray()
+    fetch_into(data.extend, address, task_id, studio, limits)
+    return bytes(data)
+
+
+def fetch_into(
+    take: Callable[[bytes], object], address: str, task_id: int | None, studio: LabelStudio | None, limits: FetchLimits
+) -> None:
+    """What `fetch` does, for large files: `take` is called with one part after the other. Raises what it raises."""
     address = address.strip()
     if address[:5].lower() == "data:":
-        return _from_data_uri(address, limits.max_bytes)
+        take(_from_data_uri(address, limits))
+        return
     printable = address.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair fits into no message
     url = _url(printable, task_id, studio)
     authorization = studio.headers_for(url) if studio else {}
     try:
-        data = asyncio.run(_download(url, authorization, studio, limits))
+        size = asyncio.run(_download(take, url, authorization, studio, limits))
     except TimeoutError as error:
-        raise PictureError(f"{_shown(url)} took longer than {limits.seconds:g} s", code="image_timeout") from error
+        raise PictureError(
+            f"{_shown(url)} took longer than {limits.seconds:g} s", code=f"{limits.what}_timeout"
+        ) from error
     except (httpx.RequestError, httpx.InvalidURL, ValueError) as error:
         reason = str(error)[:200] or type(error).__name__
         raise PictureError(f"{_shown(url)} cannot be fetched: {reason}") from error
-    if not data:
+    if not size:
         raise PictureError(
             f"{_shown(url)} is empty: an address without a host needs LABEL_STUDIO_URL to be Label Studio's own"
         )
-    return data
 
 
 def decode(data: bytes, max_pixels: int) -> np.ndarray:
@@ -122,18 +138,27 @@ def _url(address: str, task_id: int | None, studio: LabelStudio | None) -> str:
     return studio.absolute(f"/tasks/{int(task_id)}/resolve/?fileuri={quote(uri)}")
 
 
-async def _download(url: str, authorization: dict[str, str], studio: LabelStudio | None, limits: FetchLimits) -> bytes:
-    """One deadline for all of it: a server that drips a byte a second never meets a limit on each wait."""
+async def _download(
+    take: Callable[[bytes], object],
+    url: str,
+    authorization: dict[str, str],
+    studio: LabelStudio | None,
+    limits: FetchLimits,
+) -> int:
+    """How many bytes there were.
+
+    One deadline for all of it: a server that drips a byte a second never meets a limit on each wait.
+    """
     async with asyncio.timeout(limits.seconds), httpx.AsyncClient(timeout=None, verify=_tls()) as client:
         for _ in range(_MOST_REDIRECTS + 1):
             _check_host(url)
             headers = {"Accept-Encoding": "identity", "User-Agent": "pam-studio"} | authorization
             async with client.stream("GET", url, headers=headers) as response:
                 if not response.has_redirect_location:
-                    return await _body(response, url, studio, limits.max_bytes)
+                    return await _body(take, response, url, studio, limits)
                 url = urljoin(url, response.headers["location"])
             if urlsplit(url).scheme not in ("http", "https"):
-                raise PictureError(f"the image is redirected to {_shown(url)}, which is not fetched")
+                raise PictureError(f"the {limits.what} is redirected to {_shown(url)}, which is not fetched")
             if studio is None or not studio.is_own(url):
                 authorization = {}
     raise PictureError(f"{_shown(url)} is redirected more than {_MOST_REDIRECTS} times")
@@ -152,27 +177,35 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-async def _body(response: httpx.Response, url: str, studio: LabelStudio | None, max_bytes: int) -> bytes:
-    _check_status(response.status_code, url, studio)
+async def _body(
+    take: Callable[[bytes], object], response: httpx.Response, url: str, studio: LabelStudio | None, limits: FetchLimits
+) -> int:
+    _check_status(response.status_code, url, studio, limits.what)
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/json"):
-        raise PictureError(f"{_shown(url)} is {kind}, not an image: a login page, or not the address of a file")
-    data = bytearray()
+        article = "an" if limits.what[0] in "aeiou" else "a"
+        raise PictureError(
+            f"{_shown(url)} is {kind}, not {article} {limits.what}: a login page, or not the address of a file"
+        )
+    size = 0
     announced = response.headers.get("content-length", "0")
-    too_large = announced.isdecimal() and int(announced[:20]) > max_bytes
+    too_large = announced.isdecimal() and int(announced[:20]) > limits.max_bytes
     if not too_large:
         async for chunk in response.aiter_bytes():
-            data += chunk
-            if too_large := len(data) > max_bytes:
+            size += len(chunk)
+            if too_large := size > limits.max_bytes:
                 break
+            take(chunk)
     if too_large:
         raise PictureError(
-            f"{_shown(url)} has more than the {max_bytes} bytes that are read", code="image_too_large", status=413
+            f"{_shown(url)} has more than the {limits.max_bytes} bytes that are read",
+            code=f"{limits.what}_too_large",
+            status=413,
         )
-    return bytes(data)
+    return size
 
 
-def _check_status(status: int, url: str, studio: LabelStudio | None) -> None:
+def _check_status(status: int, url: str, studio: LabelStudio | None, what: str) -> None:
     if status == 200:
         return
     if status in (401, 403):
@@ -190,14 +223,16 @@ def _check_status(status: int, url: str, studio: LabelStudio | None) -> None:
         reason = "Label Studio failed; a file that is gone from its disk looks like this too"
     else:
         reason = "it was not to be had"
-    raise PictureError(f"{_shown(url)} answered {status}: {reason}", code="image_unavailable")
+    raise PictureError(f"{_shown(url)} answered {status}: {reason}", code=f"{what}_unavailable")
 
 
-def _from_data_uri(address: str, max_bytes: int) -> bytes:
+def _from_data_uri(address: str, limits: FetchLimits) -> bytes:
     head, comma, payload = address.partition(",")
-    if len(payload) > 4 * (max_bytes // 3 + 1):
+    if len(payload) > 4 * (limits.max_bytes // 3 + 1):
         raise PictureError(
-            f"the data: URI has more than the {max_bytes} bytes that are read", code="image_too_large", status=413
+            f"the data: URI has more than the {limits.max_bytes} bytes that are read",
+            code=f"{limits.what}_too_large",
+            status=413,
         )
     try:
         data = unquote_to_bytes(payload)
@@ -206,7 +241,7 @@ def _from_data_uri(address: str, max_bytes: int) -> bytes:
     except (binascii.Error, UnicodeError) as error:
         raise PictureError("the data: URI is damaged: its base64 cannot be read") from error
     if not comma or not data:
-        raise PictureError("the data: URI is empty: it needs a comma, and the image after it")
+        raise PictureError(f"the data: URI is empty: it needs a comma, and the {limits.what} after it")
     return data
 
 

@@ -11,6 +11,9 @@ from backend.app import create_app
 from backend.assembly import assemble
 from backend.dataset.every import Exports
 from backend.existing_ledger import LEDGER
+from backend.jobs import JobQueue
+from backend.jobs.runner import Runner
+from backend.jobs.start import Schedule
 from backend.ledger import Ledger
 from backend.settings import Settings
 
@@ -47,14 +50,19 @@ class Server(BaseApplication):
         # In the worker, after the fork: threads and SQLite connections do not survive one.
         if self.settings.every:
             Exports(self.settings).start()
-        return create_app(assemble(self.settings))
+        backend = assemble(self.settings)
+        Runner(self.settings, backend.jobs).start()
+        if self.settings.train_every or self.settings.train_at:
+            Schedule(self.settings, backend.jobs, backend.ledger).start()
+        return create_app(backend)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop. Raises LedgerError when the data folder cannot be used."""
+    """Serve until told to stop. Raises LedgerError or JobsUnavailable when the data folder cannot be used."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if settings.label_studio_api_key and not settings.label_studio_url:
         logging.getLogger(__name__).warning("LABEL_STUDIO_API_KEY is set without LABEL_STUDIO_URL, so it is not used")
     # Tried here, where an error is one sentence, and not only in the worker, where it is a traceback and a restart.
     Ledger(settings.data_dir / LEDGER).close()
+    JobQueue(settings.data_dir).close()
     Server(settings).run()

@@ -6,6 +6,7 @@ the README's table, and where it makes sense an option of `pam-studio serve`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +51,11 @@ class Settings(BaseSettings):
     memory: bool = Field(
         True,
         description="Whether what annotators called a region is suggested for its like, in the same project, at once.",
+    )
+    promotion_regions: int = Field(
+        20,
+        ge=1,
+        description="Held-out regions that a newly trained model must have been judged on before it may take over.",
     )
     most_regions: int = Field(24, ge=1, le=1000, description="Most regions of an image that are found without a click.")
     nested: bool = Field(True, description="Whether objects that lie in other objects are found without a click, too.")
@@ -101,6 +107,21 @@ class Settings(BaseSettings):
     polygon_tolerance: float = Field(
         1.0, ge=0, description="How far, in pixels, a simplified polygon may leave the mask's edge."
     )
+    video_seconds: float = Field(
+        20.0, gt=0, le=90, description="Seconds after which an answer about a video shows what is followed by then."
+    )
+    video_frames: int = Field(
+        20_000, ge=1, description="Frames that an object is followed through from a box, each way; then box it again."
+    )
+    video_tolerance: float = Field(1.5, ge=0, description="How far, in pixels, a box between two keyframes may be off.")
+    video_rate: float = Field(
+        6.0, gt=0, le=1000, description="Frames each second of a video that go into the data set, at least 16 in all."
+    )
+    max_video_bytes: int = Field(4096 * MIB, ge=1024, description="Largest video file.")
+    video_timeout: float = Field(300.0, gt=0, description="Seconds that fetching one video may take.")
+    video_cache_bytes: int = Field(
+        8192 * MIB, ge=0, description="Disk for fetched videos, in the data folder; the one used last always stays."
+    )
     out: Path = Field(Path("data/regions"), description="Folder of the data set that exports make.")
     every: str | None = Field(
         None,
@@ -114,6 +135,22 @@ class Settings(BaseSettings):
     categories: Path | None = Field(
         None, description="YAML file that gives one name to the many ways to write a category."
     )
+    train_every: int = Field(
+        0,
+        ge=0,
+        description="`serve` starts a training after so many annotations that were submitted or changed since the "
+        "last one; never when 0.",
+    )
+    train_at: str | None = Field(
+        None,
+        description="When `serve` starts a training, as in a crontab, by the machine's clock: `30 2 * * mon-fri`; not "
+        "where nothing was annotated since the last one.",
+    )
+    train_steps: int | None = Field(None, ge=1, description="Steps of a training; by default as many as suit the data.")
+    train_masks: bool = Field(
+        False, description="Whether a training is also about masks, from corrected ones; it takes longer."
+    )
+    train_threads: int = Field(1, ge=1, description="CPU threads of a training. Clicks need the others.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
@@ -122,6 +159,22 @@ class Settings(BaseSettings):
     @classmethod
     def _in_capitals(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("train_at")
+    @classmethod
+    def _is_a_crontab(cls, given: str | None) -> str | None:
+        fields = (given or "").split()
+        if not fields:
+            return None
+        if len(fields) == 5 and re.search(r"\d", fields[-1]):  # APScheduler counts from Monday, crontabs from Sunday
+            raise ValueError(f"train_at {given!r} counts its weekdays: write them as `mon`, `tue-fri` or `*`")
+        from apscheduler.triggers.cron import CronTrigger  # only now: few commands need it
+
+        try:
+            CronTrigger.from_crontab(" ".join(fields))
+        except ValueError as error:
+            raise ValueError(f"train_at {given!r} is no crontab, such as `30 2 * * *`: {error}") from error
+        return given
 
     @model_validator(mode="after")
     def _user_has_a_password(self) -> Settings:

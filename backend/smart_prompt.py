@@ -133,7 +133,7 @@ def _prompt(drawings: Sequence[Node], height: int, width: int) -> Prompt:
             case "keypoint":
                 points.append(_point(drawing, height, width))
             case "rectangle":
-                box = _box(drawing["value"], height, width)
+                box = bounding_box(drawing["value"], height, width)
             case "brush":
                 strokes = masks.from_brush_rle(_rle(drawing["value"]), height, width)
                 mask = strokes if mask is None else mask | strokes
@@ -145,8 +145,9 @@ def _point(drawing: Node, height: int, width: int) -> Point:
     return Point(x * width, y * height, drawing["is_positive"].flag(default=True))
 
 
-def _box(value: Node, height: int, width: int) -> Box:
-    """The bounding box of a rectangle that is turned clockwise round its top left corner, cut to the image."""
+def bounding_box(value: Node, height: int, width: int) -> Box:
+    """The bounding box, in pixels, of a rectangle in percent that is turned clockwise round its top left corner, cut
+    to the image. Raises RequestError where nothing is left of it."""
     left, top = (value[axis].number(-_FURTHEST_PERCENT, _FURTHEST_PERCENT) for axis in "xy")
     across, down = (value[side].number(0, _FURTHEST_PERCENT) for side in ("width", "height"))
     angle = math.radians(value["rotation"].number(-360, 360, default=0))

@@ -31,6 +31,7 @@ from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.smart_prompt import SmartPrompt, read_prompt
 from backend.suggestion import Suggestion, to_text
+from backend.video.suggest import VideoSuggester
 from model import Region, Words
 
 _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
@@ -62,10 +63,9 @@ class Suggester:
 
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
-        self._ledger, self._studios, self._memories = ledger, studios, ProjectMemories(ledger)
-        self._follower = Follower(
-            engine, ledger, self._memories if settings.memory else None, settings.max_image_pixels
-        )
+        self._ledger, self._studios, self.memories = ledger, studios, ProjectMemories(ledger)
+        self.videos = VideoSuggester(settings, engine, ledger, studios)
+        self._follower = Follower(engine, ledger, self.memories if settings.memory else None, settings.max_image_pixels)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
@@ -81,12 +81,18 @@ class Suggester:
         self._engine.check_ready()
         if request.context is None:
             if len(request.tasks) == 1:
-                self.prepare(request.project_id, request.tasks[0], config)
-            return []
-        if request.is_about_video:
+                if config.video:
+                    self.videos.prepare(request, request.tasks[0], config)
+                else:
+                    self.prepare(request.project_id, request.tasks[0], config)
             return []
         if len(request.tasks) != 1:
             raise RequestError(f"a prompt belongs to one task, got {len(request.tasks)}")
+        if request.is_about_video and config.video is None:
+            return []
+        if config.video:
+            found = self.videos.suggest(request, request.tasks[0], config)
+            return [] if found is None else [Prediction(found.results, found.score, self._engine.version, {})]
         prompt = self._read_prompt(request, request.tasks[0], config)
         if prompt is None:
             return list(self._refit(request, request.tasks[0], config))
@@ -173,7 +179,7 @@ class Suggester:
         """What is perceived, with what memory says of it; and which word is whose."""
         if not self._settings.memory or project_id is None:
             return perceived.region, {}
-        advice = self._memories.advise(project_id, config, perceived.region, labels)
+        advice = self.memories.advise(project_id, config, perceived.region, labels)
         if not advice.explain:
             return advice.region, advice.sources
         words = advice.region.words
@@ -187,7 +193,7 @@ class Suggester:
         address = address_of(task.data, config)
         self._images.prepare(_key(project_id, address), lambda: self._fetch(project_id, task, address))
         if self._settings.memory and project_id is not None:
-            self._memories.prepare(project_id, config, self._engine.version)
+            self.memories.prepare(project_id, config, self._engine.version)
 
     def picture(self, project_id: int | None, task: Task, config: LabelingConfig) -> Picture:
         """The encoded image of a task. Raises PictureError, LabelStudioError and ModelNotReady."""

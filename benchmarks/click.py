@@ -1,6 +1,6 @@
 """How long an annotator waits: from the click's request to the answer, through the whole backend.
 
-python -m benchmarks.click [--clicks 30] [--out results.json]
+python -m benchmarks.click [--clicks 30] [--out results.json] [--beside "pam-studio train --data … --out …"]
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ import functools
 import http.server
 import json
 import resource
+import shlex
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -64,9 +67,27 @@ def ask(client: FlaskClient, body: dict[str, Any]) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
+@contextmanager
+def running(command: str | None) -> Iterator[None]:
+    """What a background job would run, as jobs run it: at the lowest priority, for as long as the block lasts."""
+    if command is None:
+        yield
+        return
+    leash = [sys.executable, "-m", "backend.leash", "--nice", *shlex.split(command)]
+    with subprocess.Popen(leash, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        yield
+        if process.poll() is not None:
+            raise SystemExit(f"{command!r} ended, with status {process.returncode}, before the clicks did: no figures")
+        assert process.stdin is not None
+        process.stdin.close()
+
+
 def main(
     clicks: Annotated[int, typer.Option(help="Clicks on each picture.")] = 30,
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file too.")] = None,
+    beside: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="What runs meanwhile, as a background job would run it.")
+    ] = None,
 ) -> None:
     """Click at random places of three pictures, the first time with the picture unseen; one model thread."""
     rng = np.random.default_rng(0)
@@ -76,7 +97,7 @@ def main(
         for title, size in PICTURES.items():
             photo = skimage.data.coins() if title.startswith("coins") else skimage.data.retina()
             Image.fromarray(photo).resize(size).save(folder / f"{size[0]}.jpg", quality=92)
-        with served(folder) as address:
+        with served(folder) as address, running(beside):
             backend = assemble(Settings(data_dir=folder / "data"))
             while not backend.engine.ready:
                 time.sleep(0.05)

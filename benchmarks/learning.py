@@ -78,15 +78,16 @@ class Thing:
 def things(pam: PAM, seed: int) -> Iterator[Thing]:
     """EACH things of every class, each clicked once at its deepest point."""
     for number in range(EACH):
-        for place, (category, outline) in enumerate(OUTLINES.items()):
-            rng = np.random.default_rng((seed, number, place))
-            image, mask = drawn(outline(rng), rng, (seed, number * len(OUTLINES) + place))
+        for place, category in enumerate(OUTLINES):
+            image, mask = draw_thing(category, seed, number * len(OUTLINES) + place)
             yield Thing(category, clicked(pam, image, [mask])[0])
 
 
-def drawn(outline: np.ndarray, rng: np.random.Generator, scene: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """One thing on a drawn scene: uint8 (SIDE, SIDE, 3) and its mask, bool (SIDE, SIDE)."""
-    image = draw_scene(*scene, SIDE).image.copy()
+def draw_thing(category: str, seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Thing number `index` of a series, on a drawn scene: uint8 (SIDE, SIDE, 3) and its mask, bool (SIDE, SIDE)."""
+    rng = np.random.default_rng((seed, index // len(OUTLINES), index % len(OUTLINES)))
+    outline = OUTLINES[category](rng)
+    image = draw_scene(seed, index, SIDE).image.copy()
     angle, size = rng.uniform(-0.5, 0.5), SIDE * rng.uniform(0.12, 0.32)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     corners = outline * rng.uniform(0.8, 1.0, 2) @ turn * size + rng.uniform(size, SIDE - size, 2)

@@ -26,7 +26,7 @@ from rich.progress import track
 
 import model
 from backend.rank.order import Asked, order
-from benchmarks.learning import OUTLINES, Annotators, Thing, clicked, drawn
+from benchmarks.learning import OUTLINES, Annotators, Thing, clicked, draw_thing
 from model import PAM
 
 SHARES = (0.42, 0.25, 0.15, 0.09, 0.06, 0.03)
@@ -56,7 +56,7 @@ def things(pam: PAM, seed: int, pool: int) -> tuple[list[Thing], list[Thing]]:
     scene = 0
     while len(found) < pool:
         name = str(rng.choice(names, p=SHARES))
-        image, mask = drawn(OUTLINES[name](rng), rng, (seed, scene))
+        image, mask = draw_thing(name, seed, scene)
         scene += 1
         found.append(Thing(name, clicked(pam, image, [mask])[0]))
         while rng.random() < TWINS and len(found) < pool:
@@ -65,7 +65,7 @@ def things(pam: PAM, seed: int, pool: int) -> tuple[list[Thing], list[Thing]]:
     test = []
     for name in names:
         for _ in range(EACH_TEST):
-            image, mask = drawn(OUTLINES[name](rng), rng, (seed, scene))
+            image, mask = draw_thing(name, seed, scene)
             scene += 1
             test.append(Thing(name, clicked(pam, image, [mask])[0]))
     return found, test

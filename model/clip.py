@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model import sam as sam2
-from model import video
-from model.errors import ImageError, TrackError
+from model.errors import TrackError
+from model.frames import Frame, Frames
 from model.language import GREEDY, DecodingOptions, Question, Utterance
 from model.pam import PAM
 from model.perceiver import FULL, QUARTER
 from model.prompt import Prompt
+from model.region import Candidate, Words
 from model.sam import SamOutput
-from model.segmentation import EncodedImage
+from model.segmentation import EncodedImage, Segmentation
+from model.speaker import PLAIN, WordOptions
+from model.tracking import TrackedMask, Tracker
 
+OBJECT = "object"
 CHOSEN = 16
 """Frames of a clip that the language model sees."""
 
@@ -47,18 +51,23 @@ def perceive_clip(pam: PAM, frames: Collection[np.ndarray], prompt: Prompt) -> C
 
     frames: uint8 (H, W, 3) RGB, all of one size; gone through once, in order, and not kept.
     prompt: on the first frame.
+    A model with close-ups (nano) was never shown clips: its `visual` is the object as it is on the first frame.
     Raises TrackError for a clip without frames, or with another number of them than it says it has; ImageError for a
     frame that does not fit; PromptError for a prompt that means nothing on the first frame.
     """
     chosen = choose_frames(len(frames))
-    masks, scores, present, rows = [], [], [], []
-    for index, (output, (height, width)) in enumerate(_follow(pam, frames, prompt)):
-        masks.append((sam2.to_image_size(output.visible_logits[:, :1], height, width)[0, 0] > 0).cpu().numpy())
-        scores.append(float(output.iou[0, 0]))
-        present.append(float(output.object_score[0, 0].float().sigmoid()))
-        if index in chosen:
-            rows.append(frame_tokens(pam, output, first=index == 0)[0])
-    return Clip(tuple(masks), tuple(scores), tuple(present), chosen, torch.cat(rows))
+    tracker = Tracker(pam, len(frames))
+    found: list[TrackedMask] = []
+    rows: list[Tensor] = []
+    for index, image in enumerate(_exactly(frames)):
+        step = tracker.step(Frame(index, float(index), image), {OBJECT: prompt} if index == 0 else None)
+        found.append(step.objects[OBJECT])
+        if pam.config.close_up:
+            rows = rows or [pam.visual_tokens([region_of(pam, image, found[0])])[0]]
+        elif index in chosen:
+            rows.append(frame_tokens(pam, tracker.outputs[OBJECT], first=index == 0)[0])
+    masks, scores, present = zip(*((each.mask, each.score, each.object_score) for each in found), strict=True)
+    return Clip(masks, scores, present, (0,) if pam.config.close_up else chosen, torch.cat(rows))
 
 
 @torch.inference_mode()
@@ -67,6 +76,61 @@ def ask_clip(
 ) -> list[Utterance]:
     """Answer questions about a clip in one batch: `fields.video_question`, those about a region, or one's own."""
     return pam.answer(clip.visual[None], questions, decoding)
+
+
+def describe_clip(
+    pam: PAM, clip: Clip, labels: Sequence[str] | None = None, options: WordOptions = PLAIN, previous: str = ""
+) -> Words:
+    """Category, explanation and caption of the object of a clip; labels as in `PAM.describe_batch`.
+
+    previous: the caption of the clip before this one, if there was one.
+    """
+    return pam.describe_visual(clip.visual[None], labels, options, _history(pam, previous))
+
+
+@torch.inference_mode()
+def describe_track(
+    pam: PAM,
+    frames: Frames,
+    masks: Mapping[int, np.ndarray],
+    labels: Sequence[str] | None = None,
+    options: WordOptions = PLAIN,
+    previous: str = "",
+) -> Words:
+    """Words about an object whose masks are known, such as one that was followed before, or that a person mended.
+
+    masks: bool (H, W) by frame; those that are empty are left out, and 16 are chosen as of a clip. The decoder is shown
+    each as its mask prompt, on the frame alone, without the memory that following has. A model with close-ups (nano)
+    says what it sees on the one frame where the object is largest. Raises TrackError where no mask shows anything.
+    """
+    seen = sorted(index for index, mask in masks.items() if mask.any())
+    if not seen:
+        raise TrackError("there is nothing to describe: the object is on none of the frames")
+    if pam.config.close_up:
+        best = max(seen, key=lambda index: int(masks[index].sum()))
+        found = region_of(pam, frames.read(best).image, TrackedMask(masks[best], 1.0, 1.0))
+        return pam.describe(found, labels, options)
+    rows = []
+    for place in choose_frames(len(seen)):
+        index = seen[place]
+        found = region_of(pam, frames.read(index).image, TrackedMask(masks[index], 1.0, 1.0))
+        rows.append(frame_tokens(pam, found.output, first=place == 0)[0])
+    return pam.describe_visual(torch.cat(rows)[None], labels, options, previous)
+
+
+@torch.inference_mode()
+def region_of(pam: PAM, image: np.ndarray, found: TrackedMask) -> Segmentation:
+    """An object that was followed to a frame, uint8 (H, W, 3), as `PAM.describe` takes it, with the mask as it is."""
+    features = sam2.encode(
+        pam.sam, sam2.preprocess(image, pam.image_size).to(pam.device, pam.image_newline.dtype)[None]
+    )
+    encoded = EncodedImage(image.shape[0], image.shape[1], features, None, image if pam.config.close_up else None)
+    segmentation = pam.segment(encoded, Prompt(mask=found.mask))
+    return replace(segmentation, candidates=[Candidate(found.mask, found.score)], object_score=found.object_score)
+
+
+def _history(pam: PAM, previous: str) -> str | None:
+    return None if pam.config.close_up else previous
 
 
 def choose_frames(count: int) -> tuple[int, ...]:
@@ -87,41 +151,14 @@ def frame_tokens(pam: PAM, output: SamOutput, *, first: bool) -> Tensor:
     return torch.cat([pam.arrange(image, semantic), pam.frame_newline.expand(len(image), 1, -1)], dim=1)
 
 
-def _follow(pam: PAM, frames: Collection[np.ndarray], prompt: Prompt) -> Iterator[tuple[SamOutput, tuple[int, int]]]:
-    """The decoder's output on each frame, and the frame's height and width."""
-    track = video.Track(pam.sam, len(frames))
-    size: tuple[int, int] | None = None
+def _exactly(frames: Collection[np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames, as many as they say they are."""
     count = 0
     for count, frame in enumerate(frames, start=1):
         if count > len(frames):
             break
-        if size is not None and frame.shape[:2] != size:
-            raise ImageError(f"frame {count - 1} of the clip is {frame.shape[:2]}, the first one is {size}")
-        features = video.encode_frame(pam.sam, _pixels(pam, frame))
-        if size is None:
-            size = frame.shape[:2]
-            output = pam.segment(_first(pam, frame, features), prompt).output
-            track.start(features, output)
-        else:
-            output = track.step(features)
-        yield output, size
+        yield frame
     if count != len(frames):
         raise TrackError(
             f"the clip says that it has {len(frames)} frames, and gave {'more' if count > len(frames) else count}"
         )
-
-
-def _pixels(pam: PAM, frame: np.ndarray) -> Tensor:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
-        raise ImageError(f"the frame is {frame.dtype} {frame.shape}, expected uint8 (height, width, 3)")
-    return sam2.preprocess(frame, pam.image_size).to(pam.device, pam.image_newline.dtype)[None]
-
-
-def _first(pam: PAM, frame: np.ndarray, features: video.FrameFeatures) -> EncodedImage:
-    """The first frame as an image that can be prompted."""
-    working = None
-    if pam.config.proposals:
-        from model import proposals  # larger models do without it, and without what it imports
-
-        working = proposals.prepare(frame)
-    return EncodedImage(frame.shape[0], frame.shape[1], video.without_memory(pam.sam, features), working)

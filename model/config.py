@@ -86,6 +86,7 @@ PAM_FIELDS = {
     "perceiver": Field("an object", lambda v: isinstance(v, dict)),
     "language": Field("an object", lambda v: isinstance(v, dict)),
     "proposals": FLAG,
+    "ranker": FLAG,
     "close_up": Field("a multiple of 32 from 0 to 4096", lambda v: type(v) is int and v in range(0, 4097, 32)),
     "unknown": Field(
         "a word of up to 64 characters", lambda v: isinstance(v, str) and len(v) <= 64 and v.isprintable()
@@ -155,6 +156,8 @@ class PAMConfig:
     language:  arguments of `transformers.Qwen2Config`.
     proposals: whether masks are proposed by classical means in front of SAM 2's decoder (see model/proposals/),
                for a decoder too small to find them alone.
+    ranker:    whether the weights hold a ranker of proposals that has learned from corrected masks; else the one that
+               comes with the package says which to believe.
     close_up:  side in pixels at which the surroundings of a mask are looked at once more for its words (see
                model/close_up.py), a multiple of 32; 0 where they are not, as in the published models.
     unknown:   the category that says that the model has no word for a thing; its score is low, "" if there is none.
@@ -170,6 +173,7 @@ class PAMConfig:
     perceiver: PerceiverConfig = field(default_factory=PerceiverConfig)
     language: dict[str, Any] = field(default_factory=dict)
     proposals: bool = False
+    ranker: bool = False
     close_up: int = 0
     unknown: str = ""
     calibration: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -29,5 +29,13 @@ class TrackError(ModelError):
     """A video or clip that cannot be followed: no frames, or no prompted frame yet."""
 
 
+class VideoError(ModelError):
+    """A video, folder of frames or stream that cannot be read: truncated, without pictures, too large, or lost."""
+
+
 class RecordError(ModelError):
     """A training record that cannot be learned from."""
+
+
+class TrainingError(ModelError):
+    """A training run that cannot begin, or cannot go on."""

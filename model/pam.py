@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from model import close_up, everything, fields, language
 from model import sam as sam2
 from model.config import PAMConfig
-from model.errors import ImageError
+from model.errors import ImageError, PromptError
 from model.everything import EVERYTHING, EverythingOptions, Lone
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
@@ -57,6 +57,10 @@ class PAM(nn.Module):
         self.semantic_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.frame_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.language = Qwen2ForCausalLM(text)
+        if config.ranker:
+            from model.proposals.ranker import OwnRanker  # larger models do without it
+
+            self.ranker = OwnRanker()
         self._writer: Writer | None = None
 
     @property
@@ -108,6 +112,23 @@ class PAM(nn.Module):
         """
         return self._segment_batch(image, prompts, [None] * len(prompts))
 
+    def adopt(self, image: EncodedImage, prompts: Sequence[Prompt]) -> list[Segmentation]:
+        """Objects whose masks are known, as if they had been found: to describe them, or to embed them.
+
+        prompts: each with its mask, and with the clicks and the box that led to it, if there were any. Raises
+        PromptError for one without a mask, and as `segment_batch` does.
+        """
+        for prompt in prompts:
+            if prompt.mask is None:
+                raise PromptError("what is to be adopted needs a mask: the prompt has none")
+        return self._segment_batch(image, prompts, [None] * len(prompts), are_known=True)
+
+    @torch.inference_mode()
+    def embed(self, segmentations: Sequence[Segmentation]) -> np.ndarray:
+        """What `regions` says of their embeddings, float32 (B, E), without a word about them."""
+        some = [embed(self._looks(some)[0][1]).cpu().numpy() for some in _chunks(segmentations, REGIONS_PER_PASS)]
+        return np.concatenate(some)
+
     def segment_everything(self, image: EncodedImage, options: EverythingOptions = EVERYTHING) -> list[Segmentation]:
         """Find what may be objects of an image, without a click, best first; see model/everything.py."""
         found = everything.find(self, image, options)
@@ -138,6 +159,24 @@ class PAM(nn.Module):
         no list to choose from.
         """
         return [words for words, _ in self._tell(segmentations, labels, options)]
+
+    @torch.inference_mode()
+    def describe_visual(
+        self,
+        visual: Tensor,
+        labels: Sequence[str] | None = None,
+        options: WordOptions = PLAIN,
+        previous: str | None = None,
+    ) -> Words:
+        """What `describe` says, about what `visual` stands for, float (1, V, hidden): a region, or a clip.
+
+        previous: of a clip, the caption of the one before it, or "": the caption's question then is the one about
+        clips. None for a region of a picture.
+        """
+        prefix = self.read(visual)
+        if labels is None:
+            return self._speaker.describe(prefix, options, previous)[0]
+        return self._speaker.describe_as_one_of(prefix, labels, options, previous)[0]
 
     @torch.inference_mode()
     def rank(self, segmentation: Segmentation, labels: Sequence[str], language: str = "en") -> Ranking:
@@ -238,7 +277,7 @@ class PAM(nn.Module):
 
         Image tokens, newline, semantic tokens, newline; with a close-up those of two looks (see model/close_up.py).
         """
-        return self._in_sequence(self._looks(segmentations))
+        return self.in_sequence(self._looks(segmentations))
 
     def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
         """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
@@ -262,24 +301,34 @@ class PAM(nn.Module):
     def _encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
         pixels = torch.stack([sam2.preprocess(image, self.image_size) for image in images])
         features = sam2.encode(self.sam, pixels.to(self.device, self.image_newline.dtype))
-        working: list[WorkingImage | None] = [None] * len(images)
-        if self.config.proposals:
-            from model import proposals  # larger models do without it, and without what it imports
-
-            working = [proposals.prepare(image) for image in images]
+        working = [self.working(image) if self.config.proposals else None for image in images]
         keep = bool(self.config.close_up)
         return [
             EncodedImage(image.shape[0], image.shape[1], features.row(i), working[i], image if keep else None)
             for i, image in enumerate(images)
         ]
 
+    def working(self, image: np.ndarray) -> WorkingImage:
+        """An image, uint8 (H, W, 3) RGB, made ready for classical proposals, for models that have them."""
+        from model import proposals  # larger models do without it, and without what it imports
+
+        return proposals.prepare(image, self.ranker.judge if self.config.ranker else proposals.judge)
+
     @torch.inference_mode()
     def _segment_batch(
-        self, image: EncodedImage, prompts: Sequence[Prompt], previous: Sequence[Segmentation | None]
+        self,
+        image: EncodedImage,
+        prompts: Sequence[Prompt],
+        previous: Sequence[Segmentation | None],
+        are_known: bool = False,
     ) -> list[Segmentation]:
         for prompt in prompts:
             prompt.check(image.height, image.width)
-        proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
+        proposed: list[Sequence[Candidate]]
+        if are_known:
+            proposed = [[Candidate(prompt.mask, 1.0)] for prompt in prompts if prompt.mask is not None]
+        else:
+            proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
         masks = [self._mask_prompt(*each) for each in zip(prompts, proposed, previous, strict=True)]
         return self._decode(image, prompts, proposed, masks)
 
@@ -355,7 +404,7 @@ class PAM(nn.Module):
         """Words and embeddings of regions, see `Region`."""
         for some in _chunks(segmentations, REGIONS_PER_PASS):
             looks = self._looks(some)
-            prefix = self.read(self._in_sequence(looks))
+            prefix = self.read(self.in_sequence(looks))
             if labels is None:
                 said = self._speaker.describe(prefix, options)
             else:
@@ -364,16 +413,18 @@ class PAM(nn.Module):
             yield from zip(said, embed(semantic).cpu().numpy(), strict=True)
 
     def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, Tensor]]:
-        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
-        the whole."""
         image = torch.cat([found.output.image for found in segmentations])
         tokens = torch.cat([found.output.tokens for found in segmentations])
-        if not self.config.close_up:
+        return self.looks(image, tokens, close_up.look(self, segmentations) if self.config.close_up else None)
+
+    def looks(self, image: Tensor, tokens: Tensor, near: sam2.SamOutput | None) -> list[tuple[Tensor, Tensor]]:
+        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
+        the whole. image, tokens: as in SamOutput, of the whole."""
+        if near is None:
             return [self.perceiver(image, tokens)]
-        near = close_up.look(self, segmentations)
         return [self.perceiver(near.image, near.tokens, FULL), self.perceiver(image, tokens, QUARTER)]
 
-    def _in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
         if len(looks) == 1:
             return self.arrange(*looks[0])

@@ -62,9 +62,12 @@ class Speaker:
         asked = [Question(fields.ask(each)) if isinstance(each, str) else each for each in questions]
         return [prompt_ids(self.tokenizer, question)[1] for question in asked]
 
-    def describe(self, prefix: Prefix, options: WordOptions) -> list[Words]:
-        """All fields of all regions, in one batch."""
-        asked = [Question(self._question(field, options.language, options.caption)) for field in FIELDS]
+    def describe(self, prefix: Prefix, options: WordOptions, previous: str | None = None) -> list[Words]:
+        """All fields of all regions, in one batch.
+
+        previous: of a clip, the caption of the one before it, or ""; None for regions of a picture.
+        """
+        asked = [Question(self._asks(field, options, previous)) for field in FIELDS]
         answers = self.writer.write(prefix, [self.question_ids(asked)] * len(prefix.hidden), options.decoding)
         return [self._words(*row) for row in answers]
 
@@ -97,12 +100,12 @@ class Speaker:
             value = -math.log1p(math.exp(min(-(slope * value + offset), 700.0)))
         return value + math.log(UNKNOWN_SHARE) if hedged else value
 
-    def describe_as_one_of(self, prefix: Prefix, labels: Sequence[str], options: WordOptions) -> list[Words]:
+    def describe_as_one_of(
+        self, prefix: Prefix, labels: Sequence[str], options: WordOptions, previous: str | None = None
+    ) -> list[Words]:
         """The same, with a category out of `labels`, which the explanation then begins with. Raises LabelError."""
         rankings = [self.rank(prefix.row(i), labels, options.language) for i in range(len(prefix.hidden))]
-        explain, describe = (
-            self._question(field, options.language, options.caption) for field in ("explanation", "caption")
-        )
+        explain, describe = (self._asks(field, options, previous) for field in ("explanation", "caption"))
         asked = [
             self.question_ids([Question(explain, begin_explanation(ranking.best)), Question(describe)])
             for ranking in rankings
@@ -128,6 +131,10 @@ class Speaker:
         (question,) = self.question_ids([Question(self._question("category", language))])
         scorer = PrefixScorer(self.writer.transformer, self.writer.transformer.extend(prefix, question))
         return vocabulary.rank(labels, self.tokenizer, scorer, self.label_temperature)
+
+    def _asks(self, field: str, options: WordOptions, previous: str | None) -> str:
+        asked = self._question(field, options.language, options.caption)
+        return asked if previous is None or field != "caption" else fields.video_question(options.language, previous)
 
     def _question(self, field: str, language: str, caption: str = "brief") -> str:
         asked = fields.question(field, language, caption)

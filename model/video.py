@@ -40,6 +40,10 @@ class Memory:
     cells: Tensor
     pointer: Tensor
 
+    def rows(self, kept: list[int]) -> Memory:
+        """That of some of the objects."""
+        return Memory(self.cells[kept], self.pointer[kept])
+
 
 def encode_frame(sam: Any, pixels: Tensor) -> FrameFeatures:
     """Run the image encoder on one frame, float (1, 3, S, S) as `sam.preprocess` gives it."""
@@ -87,10 +91,8 @@ class Track:
     @torch.inference_mode()
     def step(self, frame: FrameFeatures) -> SamOutput:
         """Find the objects on the next frame. Raises TrackError before `start`."""
-        if self._anchor is None:
-            raise TrackError("a track needs a prompted frame before it can follow: call start() first")
+        features = self.recall(frame)
         self._age += 1
-        features = SamFeatures(self._recall(frame, self._anchor), frame.fine)
         size, place = self._sam.image_size, features.embedding
         points, labels = sam2.prompt_tensors(Prompt(), size, size, size, place.device, place.dtype)
         objects = len(place)
@@ -101,6 +103,23 @@ class Track:
         self._cells.append(memory.cells)
         self._pointers.append(memory.pointer)
         return output
+
+    def without(self, row: int) -> None:
+        """Follow the object of that row no more; those after it move up."""
+        kept = [i for i in range(len(self._anchored().pointer)) if i != row]
+        self._anchor = self._anchored().rows(kept)
+        self._cells = deque((cells[kept] for cells in self._cells), self._cells.maxlen)
+        self._pointers = deque((pointer[kept] for pointer in self._pointers), self._pointers.maxlen)
+
+    @torch.inference_mode()
+    def recall(self, frame: FrameFeatures) -> SamFeatures:
+        """The next frame as memory sees it, once for each object; changes nothing. Raises TrackError before `start`."""
+        return SamFeatures(self._recall(frame, self._anchored()), frame.fine)
+
+    def _anchored(self) -> Memory:
+        if self._anchor is None:
+            raise TrackError("a track needs a prompted frame before it can follow: call start() first")
+        return self._anchor
 
     def _recall(self, frame: FrameFeatures, anchor: Memory) -> Tensor:
         """The frame's features conditioned on memory, float (B, C, h, w)."""
@@ -133,7 +152,7 @@ class Track:
         """Object pointers cut into tokens, (N*C/M, B, M), and their ages encoded likewise."""
         sam = self._sam
         pointers = torch.stack([anchor.pointer, *reversed(self._pointers)])
-        ages = torch.tensor([self._age, *range(1, len(self._pointers) + 1)], device=pointers.device)
+        ages = torch.tensor([self._age + 1, *range(1, len(self._pointers) + 1)], device=pointers.device)
         encoded = get_1d_sine_pe(ages / self._horizon, dim=pointers.shape[-1]).to(pointers.dtype)
         places = sam.obj_ptr_tpos_proj(encoded)[:, None].expand(-1, pointers.shape[1], -1)
         pieces = pointers.shape[-1] // sam.mem_dim

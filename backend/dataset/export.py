@@ -14,6 +14,7 @@ from backend import labeling_config
 from backend.consensus import Consensus, Rule
 from backend.dataset.formats import FORMATS, conflicts
 from backend.dataset.harvest import FetchImage, Harvest
+from backend.dataset.harvest_video import OpenVideo
 from backend.dataset.images import ImagePool
 from backend.dataset.records import settle
 from backend.dataset.region import DatasetFacts
@@ -34,11 +35,12 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class ProjectSource:
-    """A project, the Label Studio that it lives on, and how its images are had."""
+    """A project, the Label Studio that it lives on, and how its images and videos are had."""
 
     id: int
     studio: TaskSource
     fetch_image: FetchImage
+    open_video: OpenVideo | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class ExportOptions:
     formats:    names from `backend.dataset.formats`.
     validation: share of the images that validate, 0..1.
     consensus, consensus_iou: see `backend.consensus.Consensus`.
+    video_rate: frames each second that are taken of a video.
     projects:   which projects the data set is of: their ids, or ALL_PROJECTS. It stays so for as long as it lives.
     """
 
@@ -59,6 +62,7 @@ class ExportOptions:
     consensus_iou: float = 0.5
     names: CategoryNames = field(default_factory=CategoryNames)
     projects: str = ALL_PROJECTS
+    video_rate: float = 6.0
 
 
 def export(
@@ -173,6 +177,8 @@ def _harvest(
         key=hashlib.sha256(f"data set {ledger.id}".encode()).digest(),
         consensus=Consensus(options.consensus, options.consensus_iou, config, options.max_pixels),
         progress=lambda done: progress("reading regions", done),
+        open_video=source.open_video,
+        video_rate=options.video_rate,
     )
 
 

@@ -13,12 +13,15 @@ from datetime import UTC
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from backend.annotations import CorrectedRegion, LeftOut, corrected_regions
 from backend.consensus import Consensus
+from backend.dataset.harvest_video import OpenVideo, objects_of
 from backend.dataset.images import ImagePool, StoredImage
 from backend.dataset.state import Excluded, RegionRow, State, TaskRows
 from backend.dataset.texts import is_boilerplate, language
-from backend.errors import PictureError
+from backend.errors import PictureError, VideoFileError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.masks import bounding_box, to_coco_rle
@@ -49,6 +52,7 @@ class Harvest:
     key:          of the hashes that stand for annotators and addresses.
     consensus:    whose regions count where several annotators worked on one task.
     retry:        ask for the images that could not be had, however lately they were asked for.
+    video_rate:   frames each second that are taken of a video.
     """
 
     project: int
@@ -63,10 +67,18 @@ class Harvest:
     consensus: Consensus
     progress: Callable[[int], None] = field(default=lambda done: None)
     retry: bool = False
+    open_video: OpenVideo | None = None
+    video_rate: float = 6.0
 
     def run(self) -> int:
         """Take in what changed since the last time; how many tasks that were. It can be killed, and goes on there."""
-        settings = json.dumps([GENERATION, asdict(self.consensus), self.max_pixels], sort_keys=True)
+        decisive = [
+            GENERATION,
+            asdict(self.consensus),
+            self.max_pixels,
+            *([self.video_rate] if self.config.video else []),
+        ]
+        settings = json.dumps(decisive, sort_keys=True)
         reading = self.state.reading(self.project, hashlib.sha256(settings.encode()).hexdigest())
         done = 0
         for task in self.state.tasks_to_try_again(self.project, math.inf if self.retry else time.time()):
@@ -124,6 +136,9 @@ class _Task:
     def add(self, annotation: Annotation) -> None:
         """Take in the regions of one annotation."""
         harvest = self._harvest
+        if harvest.config.video:
+            self._add_video(annotation)
+            return
         suggestions: dict[str, Suggestion | None] = {}
 
         def suggestion_of(region_id: str) -> Suggestion | None:
@@ -148,6 +163,24 @@ class _Task:
             body = self._body(region, dict(self._words(region, suggestions[region.region_id])), annotation, outcome)
             source = self._hash(f"address {region.image_address}")
             self.regions.append(RegionRow(annotation.id, position, image.sha256, source, body))
+
+    def _add_video(self, annotation: Annotation) -> None:
+        """Take in the objects of an annotation of a video, frame by frame."""
+        harvest = self._harvest
+        address = str(annotation.task_data.get(harvest.config.data_key) or "")
+        source = self._hash(f"address {address}")
+        try:
+            for item in objects_of(annotation, address, source, harvest):
+                if isinstance(item, Excluded):
+                    self.excluded.append(item)
+                    continue
+                self.pictures[f"{source} {item.image.frame}"] = item.image
+                said = self.common(annotation, item.region_id, item.mask, item.words) | dict(item.fields)
+                self.regions.append(RegionRow(annotation.id, len(self.regions), item.image.sha256, source, said))
+        except VideoFileError as error:
+            harvest.check_studio()
+            self.again = True
+            self.excluded.append(Excluded("video", LeftOut(annotation.task_id, error.message)))
 
     def _image(self, address: str) -> StoredImage | None:
         """The stored image behind an address; what cannot be had any more is what it was when it last could."""
@@ -183,26 +216,33 @@ class _Task:
         self, region: CorrectedRegion, words: Mapping[str, str], annotation: Annotation, outcome: Outcome
     ) -> dict[str, Any]:
         """A DatasetRegion's fields, but for its category, which the mapping file decides later."""
-        x0, y0, x1, y1 = map(int, bounding_box(region.mask))
-        return {
-            "id": f"{region.project_id}-{region.task_id}-{region.annotation_id}-{region.region_id}",
-            "rle": to_coco_rle(region.mask),
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": int(region.mask.sum()),
+        return self.common(annotation, region.region_id, region.mask, words) | {
             "points": [[float(point.x), float(point.y), int(point.positive)] for point in region.points],
             "box": None if region.box is None else [float(v) for v in region.box],
+            "model_version": region.model_version,
+            "outcome": outcome.kind,
+            "mask_iou": None if outcome.mask_iou is None else round(outcome.mask_iou, 6),
+        }
+
+    def common(
+        self, annotation: Annotation, region_id: str, mask: np.ndarray, words: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The fields of a DatasetRegion that do not depend on where its mask came from."""
+        x0, y0, x1, y1 = map(int, bounding_box(mask))
+        return {
+            "id": f"{annotation.project_id}-{annotation.task_id}-{annotation.id}-{region_id}",
+            "rle": to_coco_rle(mask),
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": int(mask.sum()),
             "category_as_written": words["category"],
             "explanation": words["explanation"],
             "caption": words["caption"],
             "languages": {name: language(text) for name, text in words.items() if text},
-            "project_id": region.project_id,
-            "task_id": region.task_id,
-            "annotation_id": region.annotation_id,
-            "region_id": region.region_id,
+            "project_id": annotation.project_id,
+            "task_id": annotation.task_id,
+            "annotation_id": annotation.id,
+            "region_id": region_id,
             "annotator": None if annotation.annotator is None else self._hash(f"annotator {annotation.annotator}"),
-            "model_version": region.model_version,
-            "outcome": outcome.kind,
-            "mask_iou": None if outcome.mask_iou is None else round(outcome.mask_iou, 6),
             "updated_at": annotation.updated_at.astimezone(UTC).isoformat(),
         }
 

@@ -26,6 +26,7 @@ class StoredImage:
     sha256: of the stored file, hex.
     name:   of the stored file, `<first 16 hex digits of its SHA-256>.<suffix>`.
     phash:  64 bits that hardly change when the picture is encoded again, scaled, or made a little brighter.
+    video, frame: see `backend.dataset.region.DatasetImage`.
     """
 
     sha256: str
@@ -33,6 +34,8 @@ class StoredImage:
     height: int
     width: int
     phash: int
+    video: str | None = None
+    frame: int | None = None
 
 
 class ImagePool:

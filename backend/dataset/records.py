@@ -118,12 +118,12 @@ def _item(db: sqlite3.Connection, image: str, names: CategoryNames) -> ImageRegi
     ).fetchall()
     if not rows:
         return None
-    sha256, name, height, width, split = db.execute(
-        "SELECT sha256, name, height, width, split FROM images WHERE sha256 = ?", (image,)
+    sha256, name, height, width, split, video, frame = db.execute(
+        "SELECT sha256, name, height, width, split, video, frame FROM images WHERE sha256 = ?", (image,)
     ).fetchone()
     regions = (json.loads(body) for _, body in rows)
     return (
-        DatasetImage(sha256, f"images/{name}", height, width, split, source=rows[0][0]),
+        DatasetImage(sha256, f"images/{name}", height, width, split, rows[0][0], video, frame),
         tuple(_region(fields | {"category": names.name(fields["category_as_written"])}) for fields in regions),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 
 from backend import pictures
@@ -14,6 +15,7 @@ from backend.existing_ledger import LEDGER, existing_ledger
 from backend.label_studio import LabelStudio
 from backend.ledger import Ledger
 from backend.settings import Settings
+from backend.video.video_files import VideoFile, VideoFiles
 
 
 def options_of(settings: Settings, project: int | None) -> ExportOptions:
@@ -33,6 +35,7 @@ def options_of(settings: Settings, project: int | None) -> ExportOptions:
         consensus_iou=settings.consensus_iou,
         names=CategoryNames.read(settings.categories) if settings.categories else CategoryNames(),
         projects=ALL_PROJECTS if project is None else str(project),
+        video_rate=settings.video_rate,
     )
 
 
@@ -56,6 +59,12 @@ def sources_of(settings: Settings, ledger: Ledger, project: int | None) -> list[
         )
     connections = Connections(settings, ledger)
     limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
+    # The server keeps its own: one process must not make room where another one reads.
+    videos = VideoFiles(
+        settings.data_dir / "videos-of-exports",
+        pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video"),
+        settings.video_cache_bytes,
+    )
     sources = []
     for id in wanted:
         studio = connections.of(id)
@@ -64,9 +73,17 @@ def sources_of(settings: Settings, ledger: Ledger, project: int | None) -> list[
                 f"{ledger.path} knows nothing of project {id}: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY, or "
                 "name the --data-dir of the backend that the project is connected to"
             )
-        sources.append(ProjectSource(id, studio, partial(_fetch, studio, limits)))
+        sources.append(
+            ProjectSource(id, studio, partial(_fetch, studio, limits), partial(_open_video, videos, studio, id))
+        )
     return sources
 
 
 def _fetch(studio: LabelStudio, limits: pictures.FetchLimits, address: str, task: int) -> bytes:
     return pictures.fetch(address, task, studio, limits)
+
+
+def _open_video(
+    videos: VideoFiles, studio: LabelStudio, project: int, address: str, task: int
+) -> AbstractContextManager[VideoFile]:
+    return videos.using(project, address, task, studio)

@@ -19,7 +19,7 @@ from backend.annotations import LeftOut
 from backend.dataset.images import StoredImage
 from backend.errors import ExportError
 
-FORMAT = 2
+FORMAT = 3
 """Of this file; one of another format is made anew."""
 
 _SCHEMA = """
@@ -44,7 +44,7 @@ CREATE TABLE left_out (
 CREATE INDEX left_out_of_task ON left_out (project, task);
 CREATE TABLE images (
     sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
-    phash INTEGER NOT NULL, split TEXT, digest TEXT
+    phash INTEGER NOT NULL, split TEXT, digest TEXT, video TEXT, frame INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX images_by_phash ON images (phash);
 CREATE INDEX images_of_split ON images (split, sha256, digest);
@@ -241,8 +241,10 @@ class State:
         )  # fmt: skip
 
     def _add_image(self, image: StoredImage) -> None:
-        values = (image.sha256, image.name, image.height, image.width, signed(image.phash))
-        self.db.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, NULL, NULL)", values)
+        values = (
+            image.sha256, image.name, image.height, image.width, signed(image.phash), image.video, image.frame,
+        )  # fmt: skip
+        self.db.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, NULL, NULL, ?, ?)", values)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None)

@@ -128,6 +128,19 @@ def opened(out: Path) -> Iterator[VersionStore]:
         raise ExportError(f"{error.filename or out} cannot be written: {error.strerror or error}") from error
 
 
+def is_locked(out: Path) -> bool:
+    """Whether a process is at the data set in `out`. Raises OSError."""
+    path = out / _STORE / "lock"
+    if not path.is_file():
+        return False
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def version_name(number: int) -> str:
     return f"v{number:04d}"
 

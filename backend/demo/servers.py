@@ -20,7 +20,7 @@ class DemoError(Exception):
 
 
 class Server:
-    """A child process that serves HTTP on 127.0.0.1, on a leash (see backend.demo.leash).
+    """A child process that serves HTTP on 127.0.0.1, on a leash (see backend.leash).
 
     name:    as people know it.
     command: program and arguments.
@@ -42,7 +42,7 @@ class Server:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "backend.demo.leash", *self.command],
+                [sys.executable, "-m", "backend.leash", *self.command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -18,14 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backend.ledger.database import Database
+from backend.database import Database
 from backend.ledger.group_commit import GroupCommit
 from backend.ledger.intake import TaskPage, take_event, take_page
 from backend.ledger.memories import Memories
 from backend.ledger.outcomes import Outcomes
 from backend.ledger.project import Project
 from backend.ledger.reconciliation import Reconciliation
+from backend.ledger.schema import FORMAT
 from backend.ledger.states import from_body
+from backend.ledger.tracks import Tracks
 from backend.suggestion import Suggestion
 from backend.webhook_event import Annotation, WebhookEvent, parse_webhook
 
@@ -60,9 +62,10 @@ class Ledger:
     def __init__(self, path: Path, journal_bytes: int = JOURNAL_BYTES):
         self.path = path
         self._journal_bytes = journal_bytes
-        self._file = Database(path)
+        self._file = Database(path, FORMAT)
         self.outcomes = Outcomes(self._file)
         self.memories = Memories(self._file)
+        self.tracks = Tracks(self._file)
         self._journal = GroupCommit(self._write_events)
 
     def close(self) -> None:
@@ -202,6 +205,15 @@ class Ledger:
         """How many annotations of a project are not deleted; cancelled ones count."""
         rows = self._file.read(
             "SELECT COUNT(*) AS count FROM annotations WHERE project_id = ? AND NOT deleted", project_id
+        )
+        return rows[0]["count"]
+
+    def count_submitted_since(self, number: int) -> int:
+        """How many annotations of all projects came or changed after event `number`; cancelled ones do not count."""
+        rows = self._file.read(
+            "SELECT COUNT(*) AS count FROM annotations WHERE confirmed > ? AND NOT deleted "
+            "AND NOT json_extract(body, '$.was_cancelled')",
+            number,
         )
         return rows[0]["count"]
 

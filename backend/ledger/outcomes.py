@@ -6,9 +6,10 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
-from backend.ledger.database import Database
+from backend.database import Database
 
 Fate = Literal["accepted", "corrected", "drawn", "unreadable", "rejected", "refined"]
 
@@ -26,6 +27,7 @@ class OutcomeRow:
     mask_iou, boundary_distance: see backend.outcome.Outcome.
     words:         field to the share of its letters that was changed, 0..1; None where nothing had been offered.
     emptied:       fields whose words were taken out.
+    suggested_at:  when it was suggested, where it was; read along, and no part of the outcome.
     """
 
     region_id: str
@@ -37,17 +39,19 @@ class OutcomeRow:
     boundary_distance: float | None = None
     words: Mapping[str, float | None] = field(default_factory=dict)
     emptied: tuple[str, ...] = ()
+    suggested_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class ModelUse:
     """How often a model version was asked; seconds: what an answer took on average; open: suggestions whose task has
-    not been submitted since."""
+    not been submitted since; first: when it was asked first."""
 
     model_version: str
     suggestions: int
     seconds: float
     open: int
+    first: datetime
 
 
 class Outcomes:
@@ -77,7 +81,9 @@ class Outcomes:
         """Every outcome of a project, in no order; few are in memory at a time."""
         last = -1
         while rows := self._file.read(
-            "SELECT rowid, * FROM outcomes WHERE project_id = ? AND rowid > ? ORDER BY rowid LIMIT ?",
+            "SELECT rowid, *, (SELECT json_extract(body, '$.created_at') FROM suggestions "
+            "WHERE suggestions.region_id = outcomes.region_id) AS suggested_at "
+            "FROM outcomes WHERE project_id = ? AND rowid > ? ORDER BY rowid LIMIT ?",
             project_id,
             last,
             _ROWS_AT_ONCE,
@@ -89,13 +95,17 @@ class Outcomes:
         """The model versions that were asked in a project."""
         rows = self._file.read(
             "SELECT json_extract(body, '$.model_version') AS version, COUNT(*) AS count, "
-            "AVG(json_extract(body, '$.seconds')) AS seconds, SUM(NOT EXISTS (SELECT 1 FROM outcomes WHERE "
+            "AVG(json_extract(body, '$.seconds')) AS seconds, MIN(json_extract(body, '$.created_at')) AS first, "
+            "SUM(NOT EXISTS (SELECT 1 FROM outcomes WHERE "
             "outcomes.project_id = suggestions.project_id AND outcomes.task_id = suggestions.task_id "
             "AND outcomes.region_id = suggestions.region_id)) AS open "
             "FROM suggestions WHERE project_id = ? GROUP BY version ORDER BY version",
             project_id,
         )
-        return [ModelUse(row["version"], row["count"], row["seconds"], row["open"]) for row in rows]
+        return [
+            ModelUse(row["version"], row["count"], row["seconds"], row["open"], datetime.fromisoformat(row["first"]))
+            for row in rows
+        ]
 
 
 def _columns(outcome: OutcomeRow) -> tuple[object, ...]:
@@ -123,4 +133,5 @@ def _outcome(row: sqlite3.Row) -> OutcomeRow:
         row["boundary_distance"],
         words,
         tuple(emptied),
+        row["suggested_at"] and datetime.fromisoformat(row["suggested_at"]),
     )

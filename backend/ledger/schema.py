@@ -5,7 +5,10 @@ from __future__ import annotations
 import secrets
 import sqlite3
 
-VERSION = 2
+from backend.database import Format
+from backend.errors import LedgerError
+
+VERSION = 3
 
 _NEW_IN_2 = """
 CREATE TABLE about (id TEXT NOT NULL, journal_bytes INTEGER NOT NULL);
@@ -24,14 +27,22 @@ CREATE TABLE outcomes (
     words TEXT NOT NULL
 );
 CREATE INDEX outcomes_of_task ON outcomes (project_id, task_id);
-CREATE TABLE settled (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL);
-CREATE TABLE memories (
+CREATE TABLE settled (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL)
+"""
+# Some files of format 2 have memories, some have none yet.
+_NEW_IN_3 = """
+CREATE TABLE IF NOT EXISTS memories (
     project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, region_id TEXT NOT NULL, model_version TEXT NOT NULL,
     category TEXT NOT NULL, explanation TEXT NOT NULL, suggested TEXT NOT NULL, embedding BLOB NOT NULL
 );
-CREATE INDEX memories_of_task ON memories (project_id, task_id);
-CREATE INDEX memories_of_model ON memories (project_id, model_version);
-CREATE TABLE remembered (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL)
+CREATE INDEX IF NOT EXISTS memories_of_task ON memories (project_id, task_id);
+CREATE INDEX IF NOT EXISTS memories_of_model ON memories (project_id, model_version);
+CREATE TABLE IF NOT EXISTS remembered (project_id INTEGER PRIMARY KEY, number INTEGER NOT NULL, config TEXT NOT NULL);
+CREATE TABLE embeddings (
+    project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, region_id TEXT NOT NULL, model_version TEXT NOT NULL,
+    embedding BLOB NOT NULL
+);
+CREATE UNIQUE INDEX embeddings_of_region ON embeddings (project_id, task_id, region_id, model_version)
 """
 _TABLES = f"""
 CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, received_at TEXT NOT NULL, body TEXT NOT NULL);
@@ -41,7 +52,8 @@ CREATE TABLE annotations (
 );
 CREATE TABLE suggestions (region_id TEXT PRIMARY KEY, body TEXT NOT NULL, project_id INTEGER, task_id INTEGER);
 CREATE TABLE projects (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
-{_NEW_IN_2}
+{_NEW_IN_2};
+{_NEW_IN_3}
 """
 _FROM_1_TO_2 = f"""
 DROP INDEX annotations_of_project;
@@ -53,6 +65,18 @@ INSERT INTO task_changes SELECT project_id, task_id, MAX(confirmed) FROM annotat
     WHERE task_id IS NOT NULL GROUP BY project_id, task_id
 """
 
+_TRACKS = """
+CREATE TABLE IF NOT EXISTS tracks (
+    id INTEGER PRIMARY KEY, project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, region_id TEXT NOT NULL,
+    body TEXT NOT NULL, touched INTEGER NOT NULL, bytes INTEGER NOT NULL, UNIQUE (project_id, task_id, region_id)
+);
+CREATE TABLE IF NOT EXISTS track_masks (
+    track INTEGER NOT NULL, frame INTEGER NOT NULL, rle TEXT NOT NULL, box TEXT, score REAL NOT NULL,
+    anchor INTEGER NOT NULL, PRIMARY KEY (track, frame)
+) WITHOUT ROWID
+"""
+"""Nothing of a format depends on them: a file without is given them, whatever its format."""
+
 
 def prepare(db: sqlite3.Connection) -> int:
     """Bring the file, inside the caller's transaction, to the newest format; the format that it has then.
@@ -61,12 +85,20 @@ def prepare(db: sqlite3.Connection) -> int:
     """
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version < VERSION:
-        for statement in (_TABLES if version == 0 else _FROM_1_TO_2).split(";"):
-            db.execute(statement)
-        db.execute(
-            "INSERT INTO about SELECT ?, COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM events",
-            (secrets.token_hex(16),),
-        )
+        for script in (_TABLES,) if version == 0 else (_FROM_1_TO_2, _NEW_IN_3)[version - 1 :]:
+            for statement in script.split(";"):
+                db.execute(statement)
+        if version < 2:
+            db.execute(
+                "INSERT INTO about SELECT ?, COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM events",
+                (secrets.token_hex(16),),
+            )
         db.execute(f"PRAGMA user_version = {VERSION}")
         version = VERSION
+    if version == VERSION:
+        for statement in _TRACKS.split(";"):
+            db.execute(statement)
     return version
+
+
+FORMAT = Format("ledger", VERSION, prepare, LedgerError)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 
+import numpy as np
 from cachetools import LRUCache
 
 from backend.annotations import words_by_region
@@ -106,6 +107,15 @@ class ProjectMemories:
             words = replace(words, explanation=text, log_probabilities=scores)
         changed = words.category != region.words.category
         return Advice(replace(region, words=words), sources, explain=changed and settled is None)
+
+    def see(self, project_id: int, task_id: int, model_version: str, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Take in what a model sees in regions that were suggested by another one: region id to float (E,)."""
+        with self._locks[project_id % _LOCKS]:
+            self._ledger.memories.see(project_id, task_id, model_version, embeddings)
+            with self._lock:
+                held = self._held.get((project_id, model_version))
+            if held is not None:
+                held.index.replace(task_id, self._ledger.memories.of_task(project_id, task_id, model_version))
 
     def opinions(
         self, project_id: int, config: LabelingConfig, suggestions: Sequence[Suggestion], labels: Sequence[str] | None
@@ -212,13 +222,18 @@ class ProjectMemories:
 def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConfig) -> Iterator[Memory]:
     """What annotators called the regions of a task that were suggested; what was drawn by hand leaves no memory."""
     suggestions = {suggestion.region_id: suggestion for suggestion in ledger.suggestions_of_task(project_id, task_id)}
+    seen_since = ledger.memories.embeddings_of_task(project_id, task_id)
     for annotation in ledger.annotations_of_task(project_id, task_id):
         if annotation.was_cancelled:
             continue
         for region_id, words in words_by_region(annotation, config):
             suggestion = suggestions.get(region_id)
             if suggestion is not None and suggestion.embedding is not None and words["category"]:
-                yield _memory(suggestion, suggestion.embedding, words)
+                memory = _memory(suggestion, suggestion.embedding, words)
+                yield memory
+                for seen, model_version, embedding in seen_since:
+                    if seen == region_id and model_version != memory.model_version:
+                        yield replace(memory, model_version=model_version, suggested="", embedding=embedding)
 
 
 def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) -> Memory:

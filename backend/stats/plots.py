@@ -10,8 +10,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from backend.stats.rows import NO_MODEL, top_categories
-from backend.stats.tally import IOU_BINS, MASK, Stats, Tally
+from backend.stats.course import MASK, WHOLE
+from backend.stats.rows import NO_MODEL, by_version, top_categories
+from backend.stats.tally import IOU_BINS, Stats, Tally
 from model.region import FIELDS
 
 COLOURS = {
@@ -27,8 +28,7 @@ _LONGEST_NAME = 40
 
 def model_plot(stats: Stats) -> str:
     """What became of the suggestions of each model version."""
-    names = sorted(stats.models, key=lambda version: (version is not None, version), reverse=True)
-    bars = [(version or NO_MODEL, stats.models[version]) for version in names]
+    bars = [(version or NO_MODEL, tally) for version, tally in reversed(by_version(stats))]
     return _fates(bars, list(COLOURS))
 
 
@@ -39,7 +39,8 @@ def category_plot(stats: Stats) -> str:
 
 def field_plot(stats: Stats) -> str:
     """The share of each field that annotators left as it was suggested, for each model version; there must be one."""
-    versions = sorted({version for version, _ in stats.fields})
+    offered_by = {version for version, _ in stats.fields}
+    versions = [version for version in stats.versions() if version in offered_by]
     names = (MASK, *FIELDS)
     figure, axes = _axes(0.35 * len(names) * len(versions) + 1 + 0.3 * -(-len(versions) // 2))
     height = 0.8 / len(versions)
@@ -54,6 +55,34 @@ def field_plot(stats: Stats) -> str:
     axes.set_xlim(0, 1)
     axes.set_xlabel("share that was kept as suggested")
     axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    return _svg(figure)
+
+
+def course_plot(stats: Stats) -> str:
+    """The share of each field that was kept, as time went by; a line is broken where another model took over."""
+    points = stats.course.points()
+    versions = list(dict.fromkeys(point.model_version for point in points))
+    figure, axes = _axes(3.6)
+    for index, name in enumerate((WHOLE, MASK, *FIELDS)):
+        for version in versions:
+            here = [point for point in points if point.model_version == version and name in point.shares]
+            axes.plot(
+                [point.before + point.decided / 2 for point in here], [point.shares[name] for point in here],
+                marker="o", ms=4, lw=2 if name == WHOLE else 1.2, color=f"C{index}",
+                label=name if version == versions[-1] else None,
+            )  # fmt: skip
+    for version in versions:
+        first = next(point for point in points if point.model_version == version)
+        axes.axvline(first.before, color="#999999", lw=0.8, ls=":")
+        axes.annotate(
+            _short(version), (first.before, 0.02), rotation=90, fontsize=7, color="#666666", va="bottom",
+            xytext=(2, 0), textcoords="offset points",
+        )  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("suggestions that were decided on, in the order in which they were made")
+    axes.set_ylabel("kept as suggested")
+    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return _svg(figure)
 
 

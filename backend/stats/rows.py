@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from backend.stats.tally import MASK, Stats, Tally
+from backend.stats.course import MASK, WHOLE, Point
+from backend.stats.tally import Stats, Tally
 from model.region import FIELDS
 
 CATEGORIES = 25
@@ -26,11 +28,11 @@ class Table:
 
 
 def tables(stats: Stats) -> list[Table]:
-    """What the ledger holds, then acceptance and correction by model version, field and category.
+    """What the ledger holds, then acceptance and correction by model version, time, field and category.
 
     None has more columns than a terminal of 80 columns shows.
     """
-    return [_holdings(stats), _models(stats), _masks(stats), _fields(stats), _categories(stats)]
+    return [_holdings(stats), _models(stats), _course(stats), _masks(stats), _fields(stats), _categories(stats)]
 
 
 def _holdings(stats: Stats) -> Table:
@@ -54,7 +56,7 @@ def _models(stats: Stats) -> Table:
         ("model", *fates, "acceptance"),
         [
             [version, *(str(tally.fates[fate]) for fate in fates), _share(tally.acceptance)]
-            for version, tally in _by_version(stats)
+            for version, tally in by_version(stats)
             if version is not None
         ],
         "acceptance: accepted as it was, of all that was accepted, corrected or rejected. refined: further clicks led "
@@ -62,9 +64,32 @@ def _models(stats: Stats) -> Table:
     )
 
 
+def _course(stats: Stats) -> Table:
+    names = (WHOLE, MASK, *FIELDS)
+    return Table(
+        "As time went by",
+        ("from", "regions", *names),
+        [
+            [
+                f"{_moment(point)} {point.model_version}",
+                str(point.decided),
+                *(_whole(point.shares.get(n)) for n in names),
+            ]
+            for point in stats.course.points()
+        ],
+        "Shares that were kept as suggested, of suggestions that were accepted, corrected or rejected, in the order in "
+        "which they were made (UTC). What annotators corrected is remembered at once, so that shares can rise under "
+        "one model, too.",
+    )
+
+
+def _moment(point: Point) -> str:
+    return f"{datetime.fromtimestamp(60 * point.begin, UTC):%Y-%m-%d %H:%M}"
+
+
 def _masks(stats: Stats) -> Table:
     rows = []
-    for version, tally in _by_version(stats):
+    for version, tally in by_version(stats):
         use = stats.uses.get(version or "")
         regions = [str(tally.fates[fate]) for fate in ("drawn", "unreadable")]
         measures = _number(tally.mask_iou.value, 3), _number(tally.boundary_distance.value, 1)
@@ -78,14 +103,16 @@ def _masks(stats: Stats) -> Table:
     )
 
 
-def _by_version(stats: Stats) -> list[tuple[str | None, Tally]]:
-    """The model versions, and last what was drawn by hand."""
-    return sorted(stats.models.items(), key=lambda item: (item[0] is None, item[0]))
+def by_version(stats: Stats) -> list[tuple[str | None, Tally]]:
+    """The model versions as they came, and last what was drawn by hand."""
+    place = {version: number for number, version in enumerate(stats.versions())}
+    return sorted(stats.models.items(), key=lambda item: (item[0] is None, place.get(item[0] or "", -1), item[0]))
 
 
 def _fields(stats: Stats) -> Table:
     rows = []
-    for version, name in sorted(stats.fields, key=lambda key: (key[0], (MASK, *FIELDS).index(key[1]))):
+    place = {version: number for number, version in enumerate(stats.versions())}
+    for version, name in sorted(stats.fields, key=lambda key: (place[key[0]], (MASK, *FIELDS).index(key[1]))):
         tally = stats.fields[version, name]
         counts = map(str, (tally.kept, tally.changed, tally.emptied, tally.added))
         rows.append([version, name, *counts, _share(tally.change.value)])
@@ -126,6 +153,10 @@ def top_categories(stats: Stats) -> Iterator[tuple[str, Tally]]:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.0f} %"
 
 
 def _number(value: float | None, digits: int) -> str:

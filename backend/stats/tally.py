@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from backend.ledger import Holdings, Ledger, ModelUse, OutcomeRow
+from backend.stats.course import MASK, Course
 from model.region import FIELDS
-
-MASK = "mask"
-"""The field of a region that is no words."""
 
 IOU_BINS = 20
 """Of the histogram of corrected masks' IoU, from 0 to 1."""
@@ -77,6 +75,7 @@ class Stats:
     """What the ledger holds of some projects.
 
     models: by model version; None for regions without a suggestion. fields: by model version and field.
+    course: how acceptance went as time went by.
     """
 
     holdings: dict[int, Holdings] = field(default_factory=dict)
@@ -86,6 +85,11 @@ class Stats:
     fields: dict[tuple[str, str], FieldTally] = field(default_factory=dict)
     categories: dict[str, Tally] = field(default_factory=dict)
     corrected_iou: Counter[int] = field(default_factory=Counter)
+    course: Course = field(default_factory=Course)
+
+    def versions(self) -> list[str]:
+        """The model versions that were asked, by when they first were."""
+        return [use.model_version for use in sorted(self.uses.values(), key=lambda use: (use.first, use.model_version))]
 
     def total(self, fate: str) -> int:
         """Regions and suggestions of one outcome, over all models."""
@@ -102,6 +106,7 @@ class Stats:
     def _add(self, rows: Iterable[OutcomeRow]) -> None:
         for row in rows:
             self.models.setdefault(row.model_version, Tally()).add(row)
+            self.course.add(row)
             if row.outcome not in ("unreadable", "refined"):
                 self.categories.setdefault(row.category, Tally()).add(row)
             if row.outcome in ("accepted", "corrected") and row.model_version is not None:
@@ -140,4 +145,4 @@ def _together(one: ModelUse | None, other: ModelUse) -> ModelUse:
         return other
     count = one.suggestions + other.suggestions
     seconds = (one.seconds * one.suggestions + other.seconds * other.suggestions) / count
-    return ModelUse(one.model_version, count, seconds, one.open + other.open)
+    return ModelUse(one.model_version, count, seconds, one.open + other.open, min(one.first, other.first))

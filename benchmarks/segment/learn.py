@@ -32,25 +32,12 @@ from model.prompt import Box, Point, Prompt
 from model.proposals import ranker
 from model.proposals.steps import settle
 from model.proposals.working import View, prepare
+from model.training import ranking
 from model.training.scenes import draw_scene
 
 SCENES_SEED = 20_002
 NETWORKS = 3
 HIDDEN = (32, 16)
-LISTWISE = 0.3
-"""Weight of the choice within a prompt beside that of the expected IoU."""
-
-TEMPERATURE = 0.35
-"""In log-odds of IoU: from .02 to .04 is as much worth as from .90 to .95, since either halves what is left to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """What one prompt left to choose from: traits, float32 (k, t), and true IoU, float32 (k,), on one picture."""
-
-    picture: str
-    traits: np.ndarray
-    ious: np.ndarray
 
 
 @dataclass(eq=False)
@@ -59,30 +46,25 @@ class Recorder:
 
     rng: np.random.Generator
     follow: bool
-    picture: str = ""
     truth: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), bool))
-    choices: list[Choice] = field(default_factory=list)
+    choices: list[ranking.Choice] = field(default_factory=list)
 
     def __call__(self, view: View, masks: Sequence[np.ndarray], traits: np.ndarray) -> np.ndarray:
         """Scores with noise: of the ranker, or of the truth."""
-        x0, y0, x1, y1 = view.window
-        height, width = view.shape
-        crop = self.truth[y0:y1, x0:x1].astype(np.uint8) * 255
-        truth = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA) > 127
-        ious = np.array([iou(mask, truth) for mask in masks], np.float32)
-        self.choices.append(Choice(self.picture, traits, ious))
+        ious = ranking.true_ious(view, masks, self.truth)
+        self.choices.append(ranking.Choice(traits, ious))
         scores, noise = (ranker.judge(view, masks, traits), 0.08) if self.follow else (ious, 0.25)
         return scores + self.rng.normal(0, noise * (self.rng.random() < 0.5 or not self.follow), len(scores))
 
 
-def record(name: str, truths: list[np.ndarray], seed: int, follow: bool, clicks: int) -> list[Choice]:
+def record(name: str, truths: list[np.ndarray], seed: int, follow: bool, clicks: int) -> list[ranking.Choice]:
     """Sessions of up to `clicks` clicks, a box and a rough mask for each of the objects of one picture.
 
     name: as `picture` takes it, or "scene N" of a series of our own.
     """
     cv2.setNumThreads(1)
     rng = np.random.default_rng((seed, len(truths), int(follow)))
-    recorder = Recorder(rng, follow, name)
+    recorder = Recorder(rng, follow)
     image = (
         draw_scene(SCENES_SEED, int(name.removeprefix("scene "))).image if name.startswith("scene ") else picture(name)
     )
@@ -129,13 +111,9 @@ def _rough(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rough if rough.any() else truth
 
 
-def fit(choices: Sequence[Choice], epochs: int, seed: int) -> dict[str, np.ndarray]:
+def fit(choices: Sequence[ranking.Choice], epochs: int, seed: int) -> dict[str, np.ndarray]:
     """Weights of NETWORKS networks, stacked, as ranker.judge reads them."""
-    longest = max(len(c.ious) for c in choices)
-    x = torch.zeros(len(choices), longest, choices[0].traits.shape[1])
-    y = torch.full((len(choices), longest), -1.0)
-    for i, c in enumerate(choices):
-        x[i, : len(c.ious)], y[i, : len(c.ious)] = torch.from_numpy(c.traits), torch.from_numpy(c.ious)
+    x, y = ranking.padded(choices)
     there = y >= 0
     mean, deviation = x[there].mean(0), x[there].std(0) + 1e-3
     x = (x - mean) / deviation * there[..., None]
@@ -159,21 +137,12 @@ def _net(x: torch.Tensor, y: torch.Tensor, epochs: int, seed: int) -> torch.nn.S
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, steps)
     for _ in range(steps):
         some = torch.randint(len(x), (64,))
-        loss = _loss(net(x[some] + 0.05 * torch.randn_like(x[some]))[..., 0], y[some])
+        loss = ranking.loss(net(x[some] + 0.05 * torch.randn_like(x[some]))[..., 0], y[some])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     return net
-
-
-def _loss(logits: torch.Tensor, ious: torch.Tensor) -> torch.Tensor:
-    there = ious >= 0
-    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, ious.clamp(min=0), reduction="none")
-    expected = (each * there).sum(1) / there.sum(1)
-    worth = (torch.logit(ious.clamp(0.003, 0.985)) / TEMPERATURE).masked_fill(~there, -1e4).softmax(1)
-    chosen = (2 * logits).masked_fill(~there, -1e4).log_softmax(1).masked_fill(~there, 0)
-    return (expected - LISTWISE * (worth * chosen).sum(1)).mean()
 
 
 def _judge_by(weights: Path) -> None:
@@ -197,7 +166,7 @@ def main(
     photographs: dict[str, list[np.ndarray]] = {}
     for target in targets(Set.TUNING):
         photographs.setdefault(target.picture, []).append(target.truth)
-    choices: list[Choice] = []
+    choices: list[ranking.Choice] = []
     for turn in range(rounds):
         work = [(name, truths) for _ in range(passes) for name, truths in photographs.items()]
         for index in range(turn * scenes, (turn + 1) * scenes):

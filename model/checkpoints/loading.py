@@ -102,7 +102,7 @@ def build(checkpoint: Checkpoint) -> PAM:
 @contextmanager
 def parameters_on_meta() -> Iterator[None]:
     """Modules that this thread makes meanwhile have parameters without storage; buffers and tables are real."""
-    thread, register = threading.get_ident(), nn.Module.register_parameter
+    thread = threading.get_ident()
 
     def without_storage(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         if parameter is not None and not parameter.is_meta and threading.get_ident() == thread:
@@ -110,6 +110,7 @@ def parameters_on_meta() -> Iterator[None]:
         register(module, name, parameter)
 
     with _building:
+        register = nn.Module.register_parameter  # only now: another thread's would stay for good
         nn.Module.register_parameter = without_storage  # type: ignore[method-assign, assignment]
         try:
             yield

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from typing import overload
 
 from model.prompt import Prompt
+from model.proposals.ranker import judge
 from model.proposals.steps import Settled, settle
 from model.proposals.working import OFFERED, WorkingImage, prepare
 from model.region import Candidate
 
-__all__ = ["Proposals", "WorkingImage", "prepare", "propose"]
+__all__ = ["Proposals", "WorkingImage", "judge", "prepare", "propose"]
 
 
 class Proposals(Sequence[Candidate]):

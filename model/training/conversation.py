@@ -82,6 +82,21 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[tuple[str, 
     return Sample(tuple(ids), tuple(labels))
 
 
+def answers_alone(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> Sample:
+    """The same conversation, of which only answers and their ends are learned: what nano was trained with.
+
+    The marks around the turns, which the official trainer has learned too, would be new to such a model.
+    """
+    header, end = _encode(tokenizer, f"{START}assistant{NEWLINE}"), _token(tokenizer, END)
+    labels = [IGNORED] * len(sample.ids)
+    for i in range(len(sample.ids)):
+        if list(sample.ids[i : i + len(header)]) == header:
+            begins = i + len(header)
+            ends = sample.ids.index(end, begins) + 1
+            labels[begins:ends] = sample.ids[begins:ends]
+    return Sample(sample.ids, tuple(labels))
+
+
 def placeholder_first(text: str) -> str:
     """A turn with its `<image>`, if it has one, on a line of its own in front, where the questions have it."""
     if text.count(PLACEHOLDER) != 1 or text.startswith(PLACEHOLDER):

@@ -81,7 +81,7 @@ def make_backend(tmp_path: Path, photos: Photos, nano: PAM) -> Iterator[Callable
 
     yield make
     for backend in made:
-        backend.ledger.close()
+        backend.close()
 
 
 @pytest.fixture

@@ -120,3 +120,21 @@ def test_a_flood_of_opened_tasks_does_not_queue_up():
     gate.set()
     assert shop.get("click", "another").encoded.nbytes == 7
     assert len(shop.encoded) <= 9
+
+
+def test_what_another_model_encoded_is_not_given():
+    """Once another model answers: not from the cache, and what the old one was just at is not kept."""
+    shop, is_current = Workshop(100), [True]
+    shop.images = EncodedImages(shop._decode, shop._encode, 100, lambda image: is_current[0])  # type: ignore[arg-type]
+    shop.get("a", "photo")
+    shop.get("a", "photo")
+    assert shop.encoded == ["photo"]
+    is_current[0] = False
+    shop.get("a", "photo")
+    shop.get("a", "photo")
+    assert shop.encoded == ["photo"] * 3
+    shop.images.drop_stale()
+    is_current[0] = True
+    shop.get("a", "photo")
+    shop.get("a", "photo")
+    assert shop.encoded == ["photo"] * 4

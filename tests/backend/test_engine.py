@@ -12,17 +12,14 @@ import pytest
 from backend.assembly import Backend
 from backend.engine import Engine, ModelNotReady
 from backend.errors import RequestError
-from model import PAM, Point, Prompt, WordOptions
+from model import PAM, EncodedImage, Point, Prompt, WordOptions
 from model.language import DecodingOptions
 from tests.backend.conftest import ready
 
 
 def started(nano: PAM, timeout: float) -> Engine:
-    engine = Engine(lambda: nano, "pam-nano", timeout, WordOptions())
-    engine.start()
-    while not engine.ready:
-        assert engine.failure is None
-        time.sleep(0.005)
+    engine = Engine("pam-nano", timeout, WordOptions())
+    engine.swap(nano)
     return engine
 
 
@@ -31,9 +28,12 @@ def test_a_busy_model_is_waited_for_no_longer_than_allowed(nano: PAM, monkeypatc
     engine = started(nano, timeout=0.2)
     inside, done = threading.Event(), threading.Event()
 
-    def slow(image: np.ndarray) -> None:
+    encode = nano.encode
+
+    def slow(image: np.ndarray) -> EncodedImage:
         inside.set()
         done.wait(60)
+        return encode(image)
 
     monkeypatch.setattr(nano, "encode", slow)
     image = np.zeros((8, 8, 3), np.uint8)

@@ -129,7 +129,7 @@ def assert_same_data_set(path: Path, tasks: list[dict[str, Any]], folder: Path) 
 
 def take_webhooks(path: Path, listening: socket.socket) -> None:
     """The backend's own routes over the ledger, on a socket that outlives this process; no model is needed."""
-    backend: Any = Backend(Settings(data_dir=path.parent), Ledger(path), None, None)  # type: ignore[arg-type]
+    backend: Any = Backend(Settings(data_dir=path.parent), Ledger(path), *[None] * 6)  # type: ignore[arg-type]
     make_server("127.0.0.1", 0, create_app(backend), threaded=True, fd=listening.fileno()).serve_forever()
 
 

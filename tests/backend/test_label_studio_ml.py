@@ -85,3 +85,13 @@ def test_the_server_does_not_need_it():
     import backend.serve  # noqa: F401
 
     assert "label_studio_ml" not in sys.modules
+
+
+def test_start_training_queues_a_job(module: ModuleType):
+    """The button works here, too; a second press is answered with the job of the first."""
+    studio = module.PAMStudio("3.1795350775", "<View/>")
+    answers = [studio.fit("START_TRAINING", capture("webhook_start_training")) for _ in range(2)]
+    assert [answer["job"] for answer in answers] == ["1", "1"]
+    job = module._backend().jobs.job(1)
+    assert (job.kind, job.project_id) == ("train", 3)
+    module._backend().jobs.cancel(1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import ConfigError
-from backend.labeling_config import MAX_CONFIG_BYTES, Control, LabelingConfig, WordField, parse
+from backend.labeling_config import MAX_CONFIG_BYTES, Control, LabelingConfig, VideoTags, WordField, parse
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 CLOSED = Path(__file__).parents[2] / "label_config" / "image_closed.xml"
@@ -148,7 +148,13 @@ def test_several_labels_of_the_mask_are_the_category_where_nothing_else_is():
         ("<View>\x00</View>", "not well-formed XML"),
         ("<View>\ud800</View>", "not well-formed XML"),
         (view(POINT, BRUSH), 'add <Image name="image" value="\\$image"/>'),
-        (view('<Video name="video" value="$video"/>'), r"no Image tag \(it shows Video\): add <Image"),
+        (view('<Text name="text" value="$text"/>'), r"no Image tag \(it shows Text\): add <Image"),
+        (view('<Video name="video" value="$video"/>'), 'add <VideoRectangle name="box" toName="video" smart="true"/>'),
+        (view('<Video name="video" value="$v"/>', '<VideoRectangle name="b" toName="video"/>'), 'add smart="true" to'),
+        (
+            view('<Video name="video"/>', '<VideoRectangle name="b" toName="video" smart="true"/>'),
+            "no_video_tag|Video tag",
+        ),
         (view('<Image name="image"/>', POINT, BRUSH), 'name="image" value="": make it <Image'),
         (view('<Image name="image" value="a.jpg"/>', POINT, BRUSH), 'value="a.jpg": make it <Image'),
         (view('<Image value="$image"/>', POINT, BRUSH), 'name="" value="\\$image": make it <Image'),
@@ -204,6 +210,20 @@ def test_whatever_is_sent_as_a_config_ends_in_a_config_or_a_config_error(xml):
         assert isinstance(parse(xml), LabelingConfig)
     except ConfigError:
         pass
+
+
+def test_a_config_about_videos():
+    """Boxes, their labels, words, rate and timeline are found; a config with an image as well is about the image."""
+    labels = '<Labels name="label" toName="v"><Label value="Cat"/><Label value="Dog" alias="hound"/></Labels>'
+    box = '<VideoRectangle name="box" toName="v" smart="true"/>'
+    timeline = '<TimelineLabels name="part" toName="v"><Label value="Runs"/></TimelineLabels>'
+    video = '<Video name="v" value="$clip" frameRate="$fps"/>'
+    config = parse(view(labels, video, box, timeline))
+    assert (config.image, config.data_key, config.prompts) == ("v", "clip", ())
+    assert config.output == Control("box", "videorectangle", ("Cat", "hound"))
+    assert config.video == VideoTags("$fps", Control("part", "timelinelabels", ("Runs",)))
+    assert config.words["category"].options == (("Cat",), ("hound",))
+    assert parse(view(labels, video, box, IMAGE, POINT, BRUSH)).video is None
 
 
 def test_a_fingerprint_tells_configs_apart():

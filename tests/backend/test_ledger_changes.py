@@ -6,13 +6,15 @@ import json
 import random
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backend.errors import RequestError
-from backend.ledger import Ledger, Project
+from backend.ledger import Ledger, Memory, Project
 from tests.backend.test_ledger import (
     SUGGESTION,
     annotation,
@@ -210,3 +212,24 @@ def test_two_ledgers_have_two_names(tmp_path: Path) -> None:
     """Numbers of two files cannot be compared: an export must see that the ledger was moved away."""
     with Ledger(tmp_path / "a") as one, Ledger(tmp_path / "b") as other:
         assert one.id != other.id
+
+
+@pytest.mark.parametrize("has_memories", [True, False])
+def test_a_ledger_of_format_2_is_brought_to_the_newest(tmp_path: Path, has_memories: bool):
+    """Some of that format remember regions, some were made before there was a memory."""
+    path = tmp_path / "ledger.sqlite"
+    vector = np.ones(4, np.float16)
+    memory = Memory(7, "r", "nano-1", "coin", "", "", vector)
+    with Ledger(path) as ledger:
+        ledger.memories.replace(1, {7: [memory]})
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE embeddings")
+        if not has_memories:
+            db.executescript("DROP TABLE memories; DROP TABLE remembered")
+        db.execute("PRAGMA user_version = 2")
+        db.commit()
+    with Ledger(path) as ledger:
+        assert [m.category for m in ledger.memories.of_task(1, 7, "nano-1")] == ["coin"] * has_memories
+        ledger.memories.replace(1, {7: [memory]})
+        ledger.memories.see(1, 7, "nano-2", {"r": vector})
+        assert len(ledger.memories.of_task(1, 7, "nano-2")) == 1

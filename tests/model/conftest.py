@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage import data
@@ -26,3 +29,11 @@ def coffee() -> np.ndarray:
 def encoded(nano: PAM, coffee: np.ndarray) -> EncodedImage:
     """The photograph, encoded once for all prompts."""
     return nano.encode(coffee)
+
+
+@pytest.fixture(scope="session")
+def remembering(nano: PAM) -> PAM:
+    """Nano as larger models are: followed by memory, and shown clips."""
+    pam = copy.copy(nano)
+    pam.config = replace(nano.config, proposals=False, close_up=0)
+    return pam

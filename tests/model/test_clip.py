@@ -12,11 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import PAM
-from model.clip import CHOSEN, ask_clip, choose_frames, perceive_clip
+from model.clip import (
+    CHOSEN,
+    ask_clip,
+    choose_frames,
+    describe_clip,
+    describe_track,
+    perceive_clip,
+    region_of,
+)
 from model.errors import ImageError, PromptError, TrackError
 from model.fields import video_question
 from model.language import DecodingOptions, Question
 from model.prompt import Box, Point, Prompt
+from model.speaker import WordOptions
+from model.tracking import TrackedMask
+from tests.model.tracking.conftest import Pictures
 
 BOX = Prompt(box=Box(150, 80, 420, 330))
 
@@ -61,9 +72,8 @@ def test_clips_of_any_length(nano: PAM, coffee: np.ndarray, count: int):
     assert {mask.shape for mask in clip.masks} == {coffee.shape[:2]}
     assert {mask.dtype for mask in clip.masks} == {np.dtype(bool)}
     assert all(0 <= score <= 1 for score in (*clip.scores, *clip.object_scores))
-    cells = (nano.image_size // 16) ** 2
-    seen = min(count, CHOSEN)
-    assert len(clip.visual) == cells // 4 + 19 + (seen - 1) * (cells // 16 + 19)
+    assert clip.chosen == (0,)
+    assert torch.equal(clip.visual, perceive_clip(nano, moving(coffee, 1), BOX).visual)
 
 
 def test_frames_are_read_once_and_in_order(nano: PAM, coffee: np.ndarray):
@@ -82,6 +92,41 @@ def test_words_about_a_clip(nano: PAM, coffee: np.ndarray):
     short = DecodingOptions(max_new_tokens=8)
     together = ask_clip(nano, clip, questions, short)
     assert [u.text for u in together] == [ask_clip(nano, clip, [q], short)[0].text for q in questions]
+
+
+@pytest.mark.parametrize("kind", ["nano", "remembering"])
+def test_words_about_what_was_followed(kind: str, request: pytest.FixtureRequest, coffee: np.ndarray):
+    """All fields, of a clip and of masks that are known; the category from a list where there is one."""
+    pam = request.getfixturevalue(kind)
+    small = np.ascontiguousarray(coffee[::3, ::3])
+    frames = Pictures(moving(small, 20))
+    clip = perceive_clip(pam, moving(small, 20), Prompt(box=Box(50, 27, 140, 110)))
+    masks = dict(enumerate(clip.masks))
+    short = WordOptions(decoding=DecodingOptions(max_new_tokens=6))
+    for words in (
+        describe_clip(pam, clip, ["cup", "cat"], short, "A cup."),
+        describe_track(pam, frames, masks, ["cup", "cat"], short, "A cup."),
+    ):
+        assert words.category in ("cup", "cat")
+        assert words.caption
+    assert describe_track(pam, frames, masks, None, short).category
+    assert frames.read_so_far <= 3 * CHOSEN
+
+
+def test_what_is_described_is_the_mask_that_was_followed(nano: PAM, coffee: np.ndarray):
+    """Proposals have no say in it."""
+    mask = np.zeros(coffee.shape[:2], bool)
+    mask[100:222, 200:333] = True
+    found = region_of(nano, coffee, TrackedMask(mask, 0.75, 0.5))
+    assert np.array_equal(found.mask, mask)
+    assert (found.score, found.object_score) == (0.75, 0.5)
+    assert nano.describe(found).category
+
+
+def test_nothing_to_describe(nano: PAM, coffee: np.ndarray):
+    """Masks that are all empty."""
+    with pytest.raises(TrackError, match="on none of the frames"):
+        describe_track(nano, Pictures([coffee]), {0: np.zeros(coffee.shape[:2], bool)})
 
 
 def broken(coffee: np.ndarray) -> dict[str, tuple[Any, Prompt, type[Exception], str]]:

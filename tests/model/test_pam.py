@@ -227,7 +227,7 @@ def test_a_closed_list_is_never_left(nano: PAM, encoded: EncodedImage):
 def test_answers_are_streamed(nano: PAM, encoded: EncodedImage):
     """What comes piece by piece is what comes as a whole."""
     found = nano.segment(encoded, Prompt((CUP,)))
-    questions = [Question(QUESTIONS["recognize_en"]), "What colour is it?"]
+    questions = [Question(QUESTIONS["brief_cap_en"]), "What colour is it?"]
     pieces = list(nano.stream(found, questions))
     assert len(pieces) > 4
     for row, utterance in enumerate(nano.ask(found, questions)):

@@ -18,9 +18,10 @@ from backend import settle as settling
 from backend.cli import app
 from backend.ledger import Ledger, Project
 from backend.stats.collect import collect
+from backend.stats.course import MASK, POINTS
 from backend.stats.page import page
 from backend.stats.rows import tables
-from backend.stats.tally import MASK, Stats
+from backend.stats.tally import Stats
 from backend.suggestion import Suggestion
 from model.prompt import Point
 from tests.backend.annotated_project import CAT, COIN, CONFIG, coin_masks, results, suggestion
@@ -113,6 +114,29 @@ def test_fields_are_counted_by_what_became_of_them(ledger: Ledger) -> None:
     assert stats.corrected_iou == {int(iou * 20): 1}
 
 
+def test_the_course_shows_each_model_and_field_in_time(tmp_path: Path) -> None:
+    """Words that are mended less and less under one model, and a second one that needs no mending."""
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.remember_project(Project(1, CONFIG))
+        for number in range(120):
+            version = "zz-1" if number < 60 else "aa-2"
+            made = suggested(f"r{number}", minute=3 * number, version=version, task=100 + number)
+            ledger.record_suggestion(made)
+            words = COIN if number >= 60 or number % 60 > 29 else ("cup", *COIN[1:])
+            submit(ledger, 1000 + number, results(f"r{number}", FIRST, words), task=100 + number, minute=3 * number + 1)
+        stats = collect(ledger, [1], 1_000_000)
+        points = stats.course.points()
+        assert [p.model_version for p in points] == ["zz-1"] * 12 + ["aa-2"] * 12 and len(points) == POINTS
+        assert [p.shares["category"] for p in points] == [0.0] * 6 + [1.0] * 18
+        assert all(p.shares["mask"] == p.shares["caption"] == 1 for p in points)
+        assert [p.before for p in points] == list(range(0, 120, 5)) and {p.decided for p in points} == {5}
+        models = tables(stats)[1].rows
+        assert [row[0] for row in models] == ["zz-1", "aa-2"], "in the order in which they came"
+        course = tables(stats)[2].rows
+        assert course[0] == ["2026-11-22 12:00 zz-1", "5", "0 %", "100 %", "0 %", "100 %", "100 %"]
+        (tmp_path / "stats.html").write_text(page(stats, NOON))
+
+
 def test_a_change_is_followed_and_nothing_is_worked_out_twice(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A correction of a correction, a deleted task, and a skipped task that was done after all."""
     collect(ledger, [1], 1_000_000)
@@ -154,7 +178,7 @@ def test_the_page_stands_alone(ledger: Ledger) -> None:
     """It is sent by mail and opened years later: no address is asked, and what annotators wrote is only text."""
     submit(ledger, 5, results("odd", FIRST, ("<script>alert(1)</script> $x^$ 硬币", "", "")), minute=50)
     text = page(collect(ledger, [1], 1_000_000), NOON)
-    assert text.count("<svg") == 4
+    assert text.count("<svg") == 5
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; $x^$ 硬币" in text
     addresses = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', text))
@@ -166,16 +190,16 @@ def test_the_page_stands_alone(ledger: Ledger) -> None:
 def test_an_empty_ledger_has_statistics_too(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         stats = collect(ledger, ledger.projects(), 1_000_000)
-    assert [table.rows for table in tables(stats)] == [[], [], [], [], []]
+    assert [table.rows for table in tables(stats)] == [[], [], [], [], [], []]
     text = page(stats, NOON)
-    assert "<svg" not in text and text.count("Nothing yet.") == 5
+    assert "<svg" not in text and text.count("Nothing yet.") == 6
 
 
 def test_many_categories_become_one_row(ledger: Ledger) -> None:
     """An open vocabulary has thousands."""
     for number in range(40):
         submit(ledger, 100 + number, results(f"r{number}", SECOND, (f"thing {number}", "", "")), task=50, minute=60)
-    rows = tables(collect(ledger, [1], 1_000_000))[4].rows
+    rows = tables(collect(ledger, [1], 1_000_000))[5].rows
     assert len(rows) == 26
     assert rows[-1][0] == "18 others"
     assert sum(int(row[4]) for row in rows) == 41

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-LEASH = [sys.executable, "-m", "backend.demo.leash"]
+LEASH = [sys.executable, "-m", "backend.leash"]
 FAMILY = ["sh", "-c", 'sleep 600 & echo $! > "$1"; echo $$ >> "$1"; wait', "family"]
 """A command with a child; writes both process ids to the file named after it."""
 
@@ -26,7 +26,7 @@ def test_stops_the_command_and_its_children_when_stdin_closes(tmp_path: Path) ->
 
 def test_kills_a_command_that_ignores_being_asked() -> None:
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
-    hasty = "import sys; from backend.demo import leash; leash.GRACE_SECONDS = 0.2; sys.exit(leash.hold(sys.argv[1:]))"
+    hasty = "import sys; from backend import leash; leash.GRACE_SECONDS = 0.2; sys.exit(leash.hold(sys.argv[1:]))"
     leash = subprocess.Popen(
         [sys.executable, "-c", hasty, sys.executable, "-c", stubborn],
         stdin=subprocess.PIPE,

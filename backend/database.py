@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from backend.errors import LedgerError
-from backend.ledger import schema
+from backend.errors import BackendError
 
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "free some space on its disk",
@@ -18,20 +18,36 @@ _REMEDIES = {
     sqlite3.SQLITE_READONLY: "make the file and its folder writable for this user",
     sqlite3.SQLITE_CANTOPEN: "make the file and its folder writable for this user",
     sqlite3.SQLITE_BUSY: "stop the other process that holds it",
-    sqlite3.SQLITE_NOTADB: "it is damaged or no ledger: move it away, a new one is made",
+    sqlite3.SQLITE_NOTADB: "it is damaged or something else: move it away, a new one is made",
     sqlite3.SQLITE_CORRUPT: "it is damaged: move it away, a new one is made",
 }
 _BUSY_SECONDS = 10.0
 
 
+@dataclass(frozen=True)
+class Format:
+    """What a file is to hold.
+
+    name:    as messages call the file.
+    version: of the newest format.
+    prepare: brings a file to it, inside the caller's transaction, and returns the version that the file has then.
+    error:   what is raised when the file cannot be used.
+    """
+
+    name: str
+    version: int
+    prepare: Callable[[sqlite3.Connection], int]
+    error: type[BackendError]
+
+
 class Database:
     """The file `path`, made with its folder where it is missing. Any thread may use it; one at a time does.
 
-    Raises LedgerError when the file cannot be read or written; a transaction has then changed nothing.
+    Raises the format's error when the file cannot be read or written; a transaction has then changed nothing.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, format: Format):
+        self.path, self._format = path, format
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -39,8 +55,8 @@ class Database:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             path.chmod(0o600)
         except OSError as error:
-            raise LedgerError(
-                f"the ledger {path} cannot be opened: {error.strerror}; make its folder writable for this user"
+            raise format.error(
+                f"the {format.name} {path} cannot be opened: {error.strerror}; make its folder writable for this user"
             ) from error
         with self._reporting():
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -78,13 +94,15 @@ class Database:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
         with self.writing() as db:
-            version = schema.prepare(db)
-        if version != schema.VERSION:
-            raise LedgerError(f"the ledger {self.path} was made by a newer PAM Studio (format {version}): upgrade")
+            version = self._format.prepare(db)
+        if version != self._format.version:
+            raise self._format.error(
+                f"the {self._format.name} {self.path} was made by a newer PAM Studio (format {version}): upgrade"
+            )
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Hold the connection, and turn what SQLite complains of into a LedgerError with a remedy."""
+        """Hold the connection, and turn what SQLite complains of into an error with a remedy."""
         with self._lock:
             try:
                 yield
@@ -92,4 +110,4 @@ class Database:
                 # The low byte of an extended code is its family, such as IOERR of IOERR_WRITE.
                 family = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
                 remedy = _REMEDIES.get(family, "look into the log")
-                raise LedgerError(f"the ledger {self.path} failed: {error}; {remedy}") from error
+                raise self._format.error(f"the {self._format.name} {self.path} failed: {error}; {remedy}") from error

@@ -1,0 +1,229 @@
+"""The way of a box on a video: request in, a track and its words out; what takes longer goes on in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backend import metrics, pictures
+from backend.answer import worded
+from backend.closed_list import choices
+from backend.connections import Connections
+from backend.engine import Engine
+from backend.errors import BackendError, RequestError, VideoFileError
+from backend.json_node import Node
+from backend.labeling_config import LabelingConfig
+from backend.ledger import Ledger
+from backend.ledger.tracks import Key, Track
+from backend.masks import from_coco_rle
+from backend.predict_request import PredictRequest, Task
+from backend.settings import Settings
+from backend.video import anchors, plan
+from backend.video.grid import Grid, grid_of, rate_of
+from backend.video.keyframes import Keyframe, read_sequence, simplified, write_sequence
+from backend.video.tracking import Tracking, Work
+from backend.video.video_files import VideoFile, VideoFiles
+from model.clip import choose_frames, describe_track
+from model.errors import ModelError
+from model.frames import FrameLimits, Frames, open_frames
+from model.region import FIELDS
+
+log = logging.getLogger(__name__)
+
+MAX_REGIONS = 200
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The regions of one answer: Label Studio's results, and how good the worst mask in them is, 0..1."""
+
+    results: list[dict[str, Any]]
+    score: float
+
+
+@dataclass(frozen=True)
+class _Region:
+    """One region of a request: the result with its boxes, and the others."""
+
+    id: str
+    box: Node
+    others: tuple[Node, ...]
+
+    @property
+    def keyframes(self) -> list[Keyframe]:
+        return read_sequence(self.box["value"]["sequence"])
+
+
+class VideoSuggester:
+    """Answers what annotators box in videos. Any thread may call it."""
+
+    def __init__(self, settings: Settings, engine: Engine, ledger: Ledger, studios: Connections):
+        self._settings, self._engine, self._studios = settings, engine, studios
+        self._tracks = ledger.tracks
+        limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
+        self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
+        self._limits = FrameLimits(max_pixels=settings.max_image_pixels)
+        self.tracking = Tracking(engine, ledger.tracks, self._limits, self._files.release)
+
+    def prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
+        """Fetch the video of a task that was opened, in the background."""
+        threading.Thread(
+            target=self._fetch_early, args=(request, task, config), name="fetch-video", daemon=True
+        ).start()
+
+    def suggest(self, request: PredictRequest, task: Task, config: LabelingConfig) -> Answer | None:
+        """What there is to say about the regions of a request; None where that is nothing new.
+
+        Label Studio sends all regions that have the label of the one that was meant. Those that were drawn or mended
+        since the last answer are followed anew; of the others, what was found meanwhile is answered.
+        Raises BackendError of every kind.
+        """
+        until = time.monotonic() + self._settings.video_seconds
+        address = _address(task.data, config)
+        rate = rate_of(config.video.framerate if config.video else "", task.data)
+        regions = list(_regions(request.context or (), config))
+        studio = self._studios.of(request.project_id)
+        with self._files.using(request.project_id, address, task.id, studio) as file:
+            frames = self._open(file, task)
+            about = _Video(file, frames, grid_of(frames, rate))
+            begun = [self._begin(Key(request.project_id or 0, task.id, r.id), r, about, config) for r in regions]
+            answers = [
+                self._answer(region, track, about, config, until) for region, track in zip(regions, begun, strict=True)
+            ]
+        found = [answer for answer in answers if answer is not None]
+        if not found:
+            return None
+        return Answer([result for answer in found for result in answer.results], min(a.score for a in found))
+
+    def _open(self, file: VideoFile, task: Task) -> Frames:
+        try:
+            return open_frames(file.path, self._limits)
+        except ModelError as error:
+            shown = str(error).replace(str(file.path), f"the video of task {task.id}")
+            raise VideoFileError(shown) from error
+
+    def _begin(self, key: Key, region: _Region, about: _Video, config: LabelingConfig) -> Track:
+        """The track of a region; the model works on what is new in it when this returns."""
+        keyframes, known = region.keyframes, self._tracks.track(key)
+        fits = known is not None and (known.sha256, known.rate) == (about.file.sha256, about.grid.rate)
+        if known is None or not fits:
+            frames = about.frames
+            known = Track(key, about.file.sha256, frames.height, frames.width, len(frames), about.grid.rate, (), "")
+        sent = read_sequence(Node(known.sent, "sent")) if known.sent else []
+        track = known
+        if anchors.drawn(keyframes, sent) or {k.frame for k in sent} - {k.frame for k in keyframes}:
+            track = anchors.anchored(known, keyframes, sent, about.grid)
+            track = replace(track, model_version=self._engine.version, sent=write_sequence(keyframes, about.grid.rate))
+        if track.anchors != known.anchors:
+            self.tracking.cancel(key)
+            self._tracks.save(track)
+        elif track != known:
+            self._tracks.update(track)
+        if self.tracking.urge(key) is None:
+            self._work(track, about)
+        return track
+
+    def _work(self, track: Track, about: _Video) -> None:
+        """Follow the object through the frames that it was not followed through yet."""
+        stretches = plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)
+        if stretches:
+            self._files.use(about.file.path)
+            self.tracking.start(Work(track.key, about.file.path, stretches))
+
+    def _describe(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> Track:
+        """The words of an object, from frames spread over all that it was seen on so far."""
+        seen = [mask for mask in self._tracks.masks(track.key) if mask.box is not None]
+        chosen = [seen[place] for place in choose_frames(len(seen))]
+        masks = {mask.frame: from_coco_rle(mask.rle, track.height, track.width) for mask in chosen}
+        with self._engine.turn("describe", self._settings.predict_timeout) as pam:
+            words = describe_track(pam, about.frames, masks, choices(config, _label(region)), self._engine.options)
+        metrics.SUGGESTIONS.inc()
+        return replace(track, words={name: words[name] for name in FIELDS})
+
+    def _answer(
+        self, region: _Region, track: Track, about: _Video, config: LabelingConfig, until: float
+    ) -> Answer | None:
+        work = self.tracking.urge(track.key)
+        if work is not None:
+            self.tracking.wait(work, until)
+            if work.state == "failed":
+                raise VideoFileError(f"the object could not be followed: {work.message}")
+        boxes, score = plan.boxes(track, self._tracks.masks(track.key), about.grid)
+        keyframes = simplified(boxes, track.height, track.width, self._settings.video_tolerance)
+        sequence = write_sequence(keyframes, track.rate)
+        if not keyframes or sequence == list(track.sent):
+            return None
+        if not track.words:
+            track = self._describe(track, region, about, config)
+        self._tracks.update(replace(track, sent=sequence))
+        return Answer(_results(region, sequence, track, config, score), score)
+
+    def close(self) -> None:
+        """Break off what goes on in the background."""
+        self.tracking.close()
+
+    def _fetch_early(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
+        try:
+            studio = self._studios.of(request.project_id)
+            with self._files.using(request.project_id, _address(task.data, config), task.id, studio):
+                pass
+        except BackendError as error:
+            # Nobody waits for it: the box that follows meets the same error and reports it.
+            log.warning("the video of task %s could not be fetched in advance: %s", task.id, error.message)
+
+
+@dataclass(frozen=True, eq=False)
+class _Video:
+    file: VideoFile
+    frames: Frames
+    grid: Grid
+
+
+def _regions(context: Sequence[Node], config: LabelingConfig) -> Iterator[_Region]:
+    """The regions that have boxes, in their order."""
+    boxes = [r for r in context if (r["from_name"].value, r["type"].value) == (config.output.name, config.output.type)]
+    if len(boxes) > MAX_REGIONS:
+        raise RequestError(f"{len(boxes)} regions share a label, more than the {MAX_REGIONS} that are read")
+    for box in boxes:
+        id = box["id"].text()
+        yield _Region(id, box, tuple(r for r in context if r["id"].value == id and r is not box))
+
+
+def _results(
+    region: _Region, sequence: list[dict[str, Any]], track: Track, config: LabelingConfig, score: float
+) -> list[dict[str, Any]]:
+    """The region as Label Studio is to show it from now on: it replaces what is there, so all that is there comes back.
+
+    Words are offered where there are none yet: of those that came before, one that was taken away stays away.
+    """
+    value = dict(region.box["value"].object()) | {"sequence": sequence}
+    results = [dict(region.box.object()) | {"value": value, "score": round(score, 4)}]
+    for other in region.others:
+        shown = {k: v for k, v in other["value"].object().items() if k not in ("sequence", "framesCount", "duration")}
+        results.append(dict(other.object()) | {"value": shown})
+    common = {"id": region.id, "to_name": config.image}
+    fields = {} if region.others else config.words
+    for field in FIELDS:
+        word = fields.get(field)
+        if word is None or word.kind == "label":
+            continue
+        if (text := worded(word, track.words.get(field, ""))) is not None:
+            key = "text" if word.kind == "textarea" else word.kind
+            results.append(common | {"from_name": word.name, "type": word.kind, "value": {key: [text]}})
+    return results
+
+
+def _label(region: _Region) -> str | None:
+    labels = region.box["value"]["labels"].value
+    return labels[0] if isinstance(labels, list) and labels and isinstance(labels[0], str) else None
+
+
+def _address(data: Mapping[str, Any], config: LabelingConfig) -> str:
+    address = data.get(config.data_key)
+    if not isinstance(address, str) or not address:
+        raise VideoFileError(f"the task has no video: its data has no text under {config.data_key!r}", code="no_video")
+    return address

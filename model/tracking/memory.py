@@ -1,0 +1,120 @@
+"""Objects followed by SAM 2's memory, all that were prompted on one frame together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from model import sam as sam2
+from model import video
+from model.errors import TrackError
+from model.pam import LOGIT_BOUND, PAM
+from model.prompt import Prompt
+from model.sam import MASK_PROMPT_SCALE, SamFeatures, SamOutput
+from model.segmentation import EncodedImage
+from model.tracking.masks import TrackedMask
+from model.video import FrameFeatures, Track
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Objects that were last prompted on one frame: their memories are of one age, and go through SAM 2 as a batch."""
+
+    keys: list[Hashable]
+    track: Track
+
+
+class MemoryFollower:
+    """See `model.tracking.tracker.Follower`."""
+
+    def __init__(self, pam: PAM, length: int | None):
+        self._pam, self._length = pam, length
+        self._groups: list[Group] = []
+        self.outputs: dict[Hashable, SamOutput] = {}
+
+    @torch.inference_mode()
+    def step(self, image: np.ndarray, prompts: Mapping[Hashable, Prompt]) -> dict[Hashable, TrackedMask]:
+        """See `Follower.step`. The image is encoded once, however many objects there are."""
+        pam = self._pam
+        pixels = sam2.preprocess(image, pam.image_size).to(pam.device, pam.image_newline.dtype)[None]
+        frame = video.encode_frame(pam.sam, pixels)
+        prompted = {key: self._prompted(frame, image, key, prompt) for key, prompt in prompts.items()}
+        for key in prompts:
+            if self.follows(key):
+                self.forget(key)
+        outputs: dict[Hashable, SamOutput] = {}
+        for group in self._groups:
+            stepped = group.track.step(frame)
+            outputs |= {key: stepped.row(row) for row, key in enumerate(group.keys)}
+        if prompted:
+            track = Track(pam.sam, self._length)
+            track.start(frame, SamOutput.together(list(prompted.values())))
+            self._groups.append(Group(list(prompted), track))
+        self.outputs = outputs | prompted
+        found = {key: _mask(output, *image.shape[:2]) for key, output in self.outputs.items()}
+        for key, prompt in prompts.items():
+            if prompt.mask is not None and _is_whole(prompt):
+                found[key] = replace(found[key], mask=prompt.mask)
+        return found
+
+    def follows(self, key: Hashable) -> bool:
+        """See `Follower.follows`."""
+        return any(key in group.keys for group in self._groups)
+
+    def forget(self, key: Hashable) -> None:
+        """See `Follower.forget`."""
+        for group in self._groups:
+            if key in group.keys:
+                row = group.keys.index(key)
+                group.keys.remove(key)
+                if group.keys:
+                    group.track.without(row)
+                else:
+                    self._groups.remove(group)
+                self.outputs.pop(key, None)
+                return
+        raise TrackError(f"{key} is not followed")
+
+    def _prompted(self, frame: FrameFeatures, image: np.ndarray, key: Hashable, prompt: Prompt) -> SamOutput:
+        """What SAM 2 makes of a prompt: on the frame alone, or for clicks on what is followed, of what it remembers."""
+        height, width = image.shape[:2]
+        followed = next((group for group in self._groups if key in group.keys), None)
+        if followed is None or prompt.box is not None or prompt.mask is not None:
+            encoded = EncodedImage(height, width, video.without_memory(self._pam.sam, frame), None)
+            output = self._pam.segment(encoded, prompt).output
+            return self._as_given(output, prompt.mask) if prompt.mask is not None and _is_whole(prompt) else output
+        row = followed.keys.index(key)
+        recalled = followed.track.recall(frame)
+        mine = SamFeatures(recalled.embedding[row : row + 1], recalled.fine)
+        points, labels = sam2.prompt_tensors(
+            prompt, height, width, self._pam.image_size, self._pam.device, mine.embedding.dtype
+        )
+        before = self._unprompted(mine).logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
+        return sam2.decode(self._pam.sam, mine, points, labels, before, one_image=False)
+
+    def _unprompted(self, features: SamFeatures) -> SamOutput:
+        size, place = self._pam.image_size, features.embedding
+        points, labels = sam2.prompt_tensors(Prompt(), size, size, size, place.device, place.dtype)
+        return sam2.decode(self._pam.sam, features, points, labels, None, one_image=False)
+
+    def _as_given(self, output: SamOutput, mask: np.ndarray) -> SamOutput:
+        """A mask that a person drew is the mask, as SAM 2 has it; the decoder only makes tokens of it."""
+        drawn = sam2.mask_prompt(mask, self._pam.sam, self._pam.device).to(output.logits.dtype)
+        return replace(
+            output,
+            logits=torch.cat([drawn, output.logits[:, 1:]], dim=1),
+            iou=torch.cat([torch.ones_like(output.iou[:, :1]), output.iou[:, 1:]], dim=1),
+            object_score=torch.full_like(output.object_score, MASK_PROMPT_SCALE),
+        )
+
+
+def _is_whole(prompt: Prompt) -> bool:
+    return prompt.mask is not None and prompt.box is None and not prompt.points
+
+
+def _mask(output: SamOutput, height: int, width: int) -> TrackedMask:
+    mask = (sam2.to_image_size(output.visible_logits[:, :1], height, width)[0, 0] > 0).cpu().numpy()
+    return TrackedMask(mask, float(output.iou[0, 0]), float(output.object_score[0, 0].float().sigmoid()))

@@ -1,0 +1,98 @@
+"""What a run brought: report.json for programs, report.md for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from model.training.finetune.judging import METRICS, Verdict, pairs, per_class
+
+
+def as_json(
+    base: str,
+    version: str,
+    data: dict[str, Any],
+    before: Verdict,
+    after: Verdict,
+    notes: Sequence[str],
+    left_out: Counter[str],
+) -> dict[str, Any]:
+    """The report as plain JSON types; the lists of a field are of the same regions, in the same order."""
+    fields = {}
+    for field, metric in METRICS.items():
+        values = pairs(before.regions, after.regions, field)
+        fields[field] = {
+            "metric": metric,
+            "before": [round(old, 4) for old, _ in values],
+            "after": [round(new, 4) for _, new in values],
+        }
+    return {
+        "base": base,
+        "version": version,
+        "data": data,
+        "validation": {"regions": len(before.regions), "fields": fields},
+        "per_class": per_class(before.regions, after.regions),
+        "old_words": {"scenes": before.scenes, "before": before.old, "after": after.old},
+        "left_out": dict(left_out.most_common()),
+        "notes": list(notes),
+    }
+
+
+def table(report: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Rows of field, metric, regions, mean before and mean after."""
+    rows = []
+    for field, found in report["validation"]["fields"].items():
+        old, new = found["before"], found["after"]
+        means = (f"{np.mean(old):.3f}", f"{np.mean(new):.3f}") if old else ("–", "–")
+        rows.append((field, found["metric"], str(len(old)), *means))
+    return rows
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """The report to read."""
+    data = report["data"]
+    lines = [
+        f"# {report['version']}",
+        "",
+        f"{report['base']} learned from {data['train']} regions of `{data['path']}`, and was judged on "
+        f"{data['validation']} others.",
+        "",
+        *(f"- {note}" for note in report["notes"]),
+        *([""] if report["notes"] else []),
+        *_rows(("field", "metric", "regions", "before", "after"), table(report)),
+        "",
+        *_old(report["old_words"]),
+        "By class:",
+        "",
+        *_rows(
+            ("class", "regions", "mask before", "after", "category before", "after"),
+            [
+                (name, str(row["regions"]), *(_shown(value) for field in ("mask", "category") for value in row[field]))
+                for name, row in report["per_class"].items()
+            ],
+        ),
+    ]
+    if report["left_out"]:
+        counted = [(reason, str(count)) for reason, count in report["left_out"].items()]
+        lines += ["", "Left out:", "", *_rows(("reason", "times"), counted)]
+    return "\n".join([*lines, "", "![curves](curves.png)", ""])
+
+
+def _old(found: dict[str, Any]) -> list[str]:
+    if not found["scenes"]:
+        return []
+    rows = [(name, f"{value:.3f}", f"{found['after'][name]:.3f}") for name, value in found["before"].items()]
+    head = f"What it could before, on {found['scenes']} drawn scenes:"
+    return [head, "", *_rows(("mean IoU, share right", "before", "after"), rows), ""]
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,104 @@
+"""Tracks in the ledger: which masks stay when anchors change, and how much they take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backend.database import Database
+from backend.ledger import Ledger
+from backend.ledger.schema import FORMAT
+from backend.ledger.tracks import Anchor, FrameMask, Key, Track, Tracks
+from model.prompt import Box
+
+KEY = Key(1, 2, "region")
+BOX = Box(1, 2, 30, 40)
+
+
+def anchor(id: int, index: int) -> Anchor:
+    return Anchor(id, index, index + 1, BOX)
+
+
+def track(*anchors: Anchor, key: Key = KEY) -> Track:
+    return Track(key, "ab" * 32, 90, 120, 100, 25.0, anchors, "nano")
+
+
+def masks(anchor: int, *frames: int, rle: str = "x" * 20) -> list[FrameMask]:
+    return [FrameMask(frame, rle, BOX, 0.9, anchor) for frame in frames]
+
+
+@pytest.fixture
+def tracks(tmp_path: Path) -> Iterator[Tracks]:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        yield ledger.tracks
+
+
+def kept(tracks: Tracks, key: Key = KEY) -> list[tuple[int, int]]:
+    return [(mask.frame, mask.anchor) for mask in tracks.masks(key)]
+
+
+def test_a_track_comes_back(tracks: Tracks) -> None:
+    """All of it, also after the file was closed; masks in the order of their frames, a gone one without a box."""
+    written = replace(
+        track(anchor(1, 5)), hidden=((3, 4),), sent=[{"frame": 1}], words={"category": "cup", "caption": ""}
+    )
+    tracks.save(written)
+    tracks.add(KEY, [*masks(1, 6, 5), FrameMask(7, "", None, 0.0, 1)])
+    assert tracks.track(KEY) == written and tracks.track(KEY._replace(task_id=3)) is None
+    assert kept(tracks) == [(5, 1), (6, 1), (7, 1)] and list(tracks.masks(KEY))[-1].box is None
+    assert [mask.frame for mask in tracks.masks(KEY, 6, 6)] == [6]
+
+
+@pytest.mark.parametrize(
+    ("anchors", "expected"),
+    [
+        ((anchor(1, 10),), [(n, 1) for n in range(5, 20)]),
+        ((anchor(1, 10), anchor(2, 15)), [(n, 1) for n in range(5, 15)]),
+        ((anchor(3, 10),), []),
+        ((anchor(2, 7), anchor(1, 10)), [(n, 1) for n in range(10, 20)]),
+    ],
+    ids=["as before", "a later one", "drawn anew", "an earlier one"],
+)
+def test_new_anchors_take_what_is_theirs(tracks: Tracks, anchors: tuple, expected: list) -> None:
+    """A correction ends the way of the anchor before it; the first anchor's way goes back to the beginning."""
+    tracks.save(track(anchor(1, 10)))
+    tracks.add(KEY, masks(1, *range(5, 20)))
+    tracks.save(track(*anchors))
+    assert kept(tracks) == expected
+
+
+def test_masks_of_an_anchor_that_is_gone_are_refused(tracks: Tracks) -> None:
+    """Work that was under way when the annotator corrected the track must not write into it."""
+    tracks.save(track(anchor(2, 0)))
+    tracks.add(KEY, [*masks(1, 3), *masks(2, 4)])
+    tracks.add(Key(9, 9, "none"), masks(1, 3))
+    assert kept(tracks) == [(4, 2)]
+
+
+def test_the_oldest_tracks_make_room(tmp_path: Path) -> None:
+    """Masks are bounded in bytes; what was saved last stays, and so do the tracks themselves."""
+    tracks = Tracks(Database(tmp_path / "ledger.sqlite", FORMAT), 5_000)
+    keys = [Key(1, n, "region") for n in range(5)]
+    for key in keys:
+        tracks.save(track(anchor(1, 0), key=key))
+        tracks.add(key, masks(1, *range(20)))
+    assert [len(kept(tracks, key)) for key in keys] == [0, 0, 0, 20, 20]
+    assert tracks.track(keys[0]) is not None
+
+
+def test_an_older_ledger_is_given_the_tables(tmp_path: Path) -> None:
+    """A file that another version of the same format made has none."""
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path):
+        pass
+    database = Database(path, FORMAT)
+    with database.writing() as db:
+        db.execute("DROP TABLE tracks")
+        db.execute("DROP TABLE track_masks")
+    database.close()
+    with Ledger(path) as ledger:
+        ledger.tracks.save(track(anchor(1, 0)))
+        assert ledger.tracks.track(KEY) is not None

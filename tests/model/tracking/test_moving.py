@@ -1,0 +1,84 @@
+"""Objects of real photographs that move over other ones, with known truth."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+
+import numpy as np
+import pytest
+
+from benchmarks.moving import Path, clip
+from model import PAM
+from model.frames import Frame
+from model.prompt import Box, Prompt
+from model.tracking import Tracker
+from tests.model.tracking.conftest import boxed, iou
+
+FRAMES = 36
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(FilePath("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def tracked(nano: PAM, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """IoU where the object is seen, and whether something is found where it is not."""
+    tracker = Tracker(nano)
+    found, false = [], []
+    for i, moving in enumerate(clip(path)):
+        prompts = {"it": boxed(moving.truth)} if i == 0 else None
+        mask = tracker.step(Frame(i, i / 25, moving.image), prompts).objects["it"].mask
+        if moving.truth.any():
+            found.append(iou(mask, moving.truth))
+        else:
+            false.append(bool(mask.any()))
+    return np.array(found), np.array(false)
+
+
+@pytest.mark.parametrize("seed", [0, 4, 5])
+def test_an_object_that_moves(nano: PAM, seed: int):
+    """It grows, turns and drifts over a background that moves too: the promised mean IoU, from one box."""
+    found, _ = tracked(nano, Path(seed, FRAMES))
+    assert found.mean() > 0.75
+    assert found[-5:].mean() > 0.6
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_an_object_that_leaves_and_comes_back(nano: PAM, seed: int):
+    """Nothing is found while it is away, and it is found again."""
+    found, false = tracked(nano, Path(seed, 60, "leaves"))
+    assert len(false) > 5
+    assert false.mean() < 0.2
+    assert found[-3:].mean() > 0.6
+
+
+def test_an_object_that_never_comes_back(nano: PAM):
+    """It stays gone."""
+    _, false = tracked(nano, Path(4, FRAMES, "gone"))
+    assert len(false) > 5
+    assert false.mean() < 0.2
+
+
+def test_an_object_that_is_hidden_for_a_while(nano: PAM):
+    """A bar passes before it."""
+    found, _ = tracked(nano, Path(4, 48, "occluded"))
+    assert found.mean() > 0.6
+    assert found[-4:].mean() > 0.7
+
+
+def test_memory_is_flat(nano: PAM):
+    """2,000 frames take no more than 200 did."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(60, 120, (96, 128, 3)).astype(np.uint8)
+    thing = rng.integers(120, 255, (24, 30, 3)).astype(np.uint8)
+    tracker, held = Tracker(nano), {}
+    for i in range(2001):
+        image = ground.copy()
+        x, y = int(49 + 40 * np.sin(i / 30)), int(36 + 30 * np.cos(i / 40))
+        image[y : y + 24, x : x + 30] = thing
+        prompts = {"it": Prompt(box=Box(x, y, x + 30, y + 24))} if i == 0 else None
+        tracker.step(Frame(i, i / 25, image), prompts)
+        if i in (200, 2000):
+            held[i] = resident()
+    assert held[2000] - held[200] < 48 << 20
