@@ -146,7 +146,7 @@ def test_cancelled_during_the_export(train: Callable[..., Job], queue: JobQueue,
         if asked.path.endswith(".jpg"):
             asked_for.append(asked.path)
             queue.cancel(1)
-            until(lambda: queue.job(1).stopping == "cancel")
+            until(lambda: not queue.job(1).is_open)
         return None
 
     studio.rule(slow)
