@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,13 +19,12 @@ from torch import Tensor
 from model import sam as sam2
 from model.errors import PromptError
 from model.prompt import Point, Prompt
-from model.region import Candidate
+from model.region import Candidate, Candidates
+from model.segmenting import PROMPTS_PER_PASS
 
 if TYPE_CHECKING:
     from model.pam import PAM
     from model.segmentation import EncodedImage
-
-PROMPTS_PER_PASS = 32
 
 STABILITY_OFFSET = 1.0
 """How far the threshold of the logits is moved up and down to see whether a mask stays."""
@@ -90,33 +89,15 @@ class Found:
         """Pixels of `small`."""
         return int(np.count_nonzero(self.small))
 
+    def candidates(self) -> Candidates:
+        """The one mask, brought to the image's size when it is asked for, and not kept: on a large photograph two
+        dozen masks are more memory than the picture."""
+        return Candidates(1, lambda _: Candidate(self.enlarge(), self.score), keep=False)
+
     def middle(self, height: int, width: int) -> Point:
         """The deepest place of the mask, in pixels of an image of `height` x `width`."""
         x, y, _ = deepest(self.small)
         return Point(x * width / self.small.shape[1], y * height / self.small.shape[0])
-
-
-class Lone(Sequence[Candidate]):
-    """The one mask of a region, brought to the image's size when it is asked for, and not kept.
-
-    On a large photograph two dozen masks are more memory than the picture.
-    """
-
-    def __init__(self, found: Found):
-        self._found = found
-
-    def __len__(self) -> int:
-        return 1
-
-    @overload
-    def __getitem__(self, index: int) -> Candidate: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Candidate]: ...
-    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(1)[index]]
-        range(1)[index]
-        return Candidate(self._found.enlarge(), self._found.score)
 
 
 def deepest(mask: np.ndarray) -> Point:

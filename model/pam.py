@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,28 +11,25 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import close_up, everything, fields, language
+from model import close_up, everything, fields, language, segmenting
 from model import sam as sam2
 from model.config import PAMConfig
-from model.errors import ImageError, PromptError
-from model.everything import EVERYTHING, EverythingOptions, Lone
+from model.errors import ImageError
+from model.everything import EVERYTHING, EverythingOptions
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
 from model.prompt import Box, Prompt
-from model.region import Candidate, Region, Words
-from model.segmentation import DecodedCandidates, EncodedImage, Segmentation
+from model.region import Region, Words
+from model.segmentation import EncodedImage, Segmentation
 from model.speaker import PLAIN, Speaker, WordOptions
 from model.vocabulary import Ranking
 
 if TYPE_CHECKING:
     from model.proposals import WorkingImage
 
-IMAGES_PER_PASS, PROMPTS_PER_PASS, REGIONS_PER_PASS, QUESTIONS_PER_PASS = 8, 32, 8, 16
-"""Images in one encoder batch, prompts in one decoder batch, regions that are read and written about at once, and
-questions about a region that are answered at once."""
-
-LOGIT_BOUND = 32.0
-"""Mask logits that are fed back are clamped to this, as sam2's image predictor clamps what it returns for refining."""
+IMAGES_PER_PASS, REGIONS_PER_PASS, QUESTIONS_PER_PASS = 8, 8, 16
+"""Images in one encoder batch, regions that are read and written about at once, and questions about a region that are
+answered at once."""
 
 
 class PAM(nn.Module):
@@ -102,15 +98,14 @@ class PAM(nn.Module):
 
         previous: what the prompt found before its last click: its mask is refined, unless the prompt has a mask.
         """
-        return self._segment_batch(image, [prompt], [previous])[0]
+        return segmenting.segment(self, image, [prompt], [previous])[0]
 
     def segment_batch(self, image: EncodedImage, prompts: Sequence[Prompt]) -> list[Segmentation]:
-        """Find the objects that several prompts on one image mean, each as if it were alone.
+        """Find the objects that several prompts on one image mean, each as if it were alone; see model/segmenting.py.
 
-        Prompts share a pass of the decoder with those that have as many clicks and boxes as they: padding would be
-        one more token that SAM 2 attends to. Raises PromptError for a prompt that means nothing on this image.
+        Raises PromptError for a prompt that means nothing on this image.
         """
-        return self._segment_batch(image, prompts, [None] * len(prompts))
+        return segmenting.segment(self, image, prompts, [None] * len(prompts))
 
     def adopt(self, image: EncodedImage, prompts: Sequence[Prompt]) -> list[Segmentation]:
         """Objects whose masks are known, as if they had been found: to describe them, or to embed them.
@@ -118,10 +113,7 @@ class PAM(nn.Module):
         prompts: each with its mask, and with the clicks and the box that led to it, if there were any. Raises
         PromptError for one without a mask, and as `segment_batch` does.
         """
-        for prompt in prompts:
-            if prompt.mask is None:
-                raise PromptError("what is to be adopted needs a mask: the prompt has none")
-        return self._segment_batch(image, prompts, [None] * len(prompts), are_known=True)
+        return segmenting.adopt(self, image, prompts)
 
     @torch.inference_mode()
     def embed(self, segmentations: Sequence[Segmentation]) -> np.ndarray:
@@ -132,11 +124,12 @@ class PAM(nn.Module):
     def segment_everything(self, image: EncodedImage, options: EverythingOptions = EVERYTHING) -> list[Segmentation]:
         """Find what may be objects of an image, without a click, best first; see model/everything.py."""
         found = everything.find(self, image, options)
-        return self._decode(
+        return segmenting.decode(
+            self,
             image,
             [Prompt((each.middle(image.height, image.width),)) for each in found],
-            [Lone(each) for each in found],
-            [self._as_mask_prompt(each.small) for each in found],
+            [each.candidates() for each in found],
+            [segmenting.as_mask_prompt(self, each.small) for each in found],
         )
 
     def describe(
@@ -313,90 +306,6 @@ class PAM(nn.Module):
         from model import proposals  # larger models do without it, and without what it imports
 
         return proposals.prepare(image, self.ranker.judge if self.config.ranker else proposals.judge)
-
-    @torch.inference_mode()
-    def _segment_batch(
-        self,
-        image: EncodedImage,
-        prompts: Sequence[Prompt],
-        previous: Sequence[Segmentation | None],
-        are_known: bool = False,
-    ) -> list[Segmentation]:
-        for prompt in prompts:
-            prompt.check(image.height, image.width)
-        proposed: list[Sequence[Candidate]]
-        if are_known:
-            proposed = [[Candidate(prompt.mask, 1.0)] for prompt in prompts if prompt.mask is not None]
-        else:
-            proposed = [self._propose(image, *pair) for pair in zip(prompts, previous, strict=True)]
-        masks = [self._mask_prompt(*each) for each in zip(prompts, proposed, previous, strict=True)]
-        return self._decode(image, prompts, proposed, masks)
-
-    @torch.inference_mode()
-    def _decode(
-        self,
-        image: EncodedImage,
-        prompts: Sequence[Prompt],
-        proposed: Sequence[Sequence[Candidate]],
-        masks: Sequence[Tensor | None],
-    ) -> list[Segmentation]:
-        """What SAM 2's decoder says of prompts' clicks and boxes with `masks` beside them (see `_mask_prompt`).
-
-        proposed: the candidates of each that are shown instead of the decoder's, or none.
-        """
-        like: dict[tuple[int, bool], list[int]] = defaultdict(list)
-        points, labels = [], []
-        for i, prompt in enumerate(prompts):
-            each, label = sam2.prompt_tensors(
-                prompt, image.height, image.width, self.image_size, self.device, image.features.embedding.dtype
-            )
-            points.append(each)
-            labels.append(label)
-            like[each.shape[1], masks[i] is None].append(i)
-        found: dict[int, Segmentation] = {}
-        for (_, unmasked), members in like.items():
-            for some in _chunks(members, PROMPTS_PER_PASS):
-                output = sam2.decode(
-                    self.sam,
-                    image.features,
-                    torch.cat([points[i] for i in some]),
-                    torch.cat([labels[i] for i in some]),
-                    None if unmasked else torch.cat([masks[i] for i in some]),
-                    one_image=True,
-                )
-                for row, i in enumerate(some):
-                    found[i] = self._found(image, output.row(row), proposed[i])
-        return [found[i] for i in range(len(prompts))]
-
-    def _found(self, image: EncodedImage, output: sam2.SamOutput, proposed: Sequence[Candidate]) -> Segmentation:
-        return Segmentation(
-            candidates=proposed or DecodedCandidates(output, image.height, image.width),
-            object_score=float(output.object_score[0, 0].float().sigmoid()),
-            output=output,
-            image=image.image,
-        )
-
-    def _propose(self, image: EncodedImage, prompt: Prompt, previous: Segmentation | None) -> Sequence[Candidate]:
-        if image.working is None:
-            return []
-        from model import proposals
-
-        if prompt.mask is None and previous is not None and previous.mask.any():
-            prompt = replace(prompt, mask=previous.mask)
-        return proposals.propose(image.working, prompt)
-
-    def _mask_prompt(
-        self, prompt: Prompt, proposed: Sequence[Candidate], previous: Segmentation | None
-    ) -> Tensor | None:
-        """What SAM 2 is given as its mask input, float (1, 1, S/4, S/4), or None."""
-        rough = proposed[0].mask if proposed else prompt.mask
-        if rough is not None:
-            return self._as_mask_prompt(rough)
-        return None if previous is None else previous.output.logits[:, :1].clamp(-LOGIT_BOUND, LOGIT_BOUND)
-
-    def _as_mask_prompt(self, mask: np.ndarray) -> Tensor:
-        """A bool mask of the whole image, at any size, as SAM 2's mask input."""
-        return sam2.mask_prompt(mask, self.sam, self.device).to(self.image_newline.dtype)
 
     def _tell(
         self, segmentations: Sequence[Segmentation], labels: Sequence[str] | None, options: WordOptions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -46,6 +47,35 @@ class Candidate:
 
     mask: np.ndarray
     score: float
+
+
+class Candidates(Sequence[Candidate]):
+    """Masks that a prompt may mean, best first, each made when it is asked for.
+
+    On a large photograph, bringing a mask to the image's size takes longer than finding it, and most are never looked
+    at. make: from a number, 0..count - 1, to the candidate. keep: whether what was made is kept for the next time.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], Candidate], keep: bool = True):
+        self._count, self._make, self._keep = count, make, keep
+        self._made: dict[int, Candidate] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(self._count)[index]]
+        number = range(self._count)[index]
+        if (made := self._made.get(number)) is None:
+            made = self._make(number)
+            if self._keep:
+                self._made[number] = made
+        return made
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from model import sam as sam2
-from model.region import Candidate
+from model.region import Candidate, Candidates
 
 if TYPE_CHECKING:
     from model.proposals import WorkingImage
@@ -66,32 +66,16 @@ class Segmentation:
         return self.candidates[0].score
 
 
-class DecodedCandidates(Sequence[Candidate]):
+def decoded(output: sam2.SamOutput, height: int, width: int) -> Candidates:
     """The four masks of SAM 2's decoder for one prompt, token 0 first, as the official model shows it.
 
-    Masks are enlarged to the image's size when they are asked for: on a large photograph that takes longer than finding
-    them, and most are never looked at.
+    output: of one prompt. height, width: of the image, in pixels.
     """
+    logits, scores = output.visible_logits, output.iou[0].tolist()
 
-    def __init__(self, output: sam2.SamOutput, height: int, width: int):
-        """output: of one prompt. height, width: of the image, in pixels."""
-        self._logits, self._size = output.visible_logits, (height, width)
-        self._scores = output.iou[0].tolist()
-        self._made: dict[int, Candidate] = {}
+    def make(number: int) -> Candidate:
+        with torch.inference_mode():
+            mask = sam2.to_image_size(logits[:, number : number + 1], height, width)[0, 0] > 0
+        return Candidate(mask.cpu().numpy(), scores[number])
 
-    def __len__(self) -> int:
-        return len(self._scores)
-
-    @overload
-    def __getitem__(self, index: int) -> Candidate: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Candidate]: ...
-    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        number = range(len(self))[index]
-        if number not in self._made:
-            with torch.inference_mode():
-                mask = sam2.to_image_size(self._logits[:, number : number + 1], *self._size)[0, 0] > 0
-            self._made[number] = Candidate(mask.cpu().numpy(), self._scores[number])
-        return self._made[number]
+    return Candidates(len(scores), make)

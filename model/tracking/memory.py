@@ -11,10 +11,11 @@ import torch
 from model import sam as sam2
 from model import video
 from model.errors import TrackError
-from model.pam import LOGIT_BOUND, PAM
+from model.pam import PAM
 from model.prompt import Prompt
 from model.sam import MASK_PROMPT_SCALE, SamFeatures, SamOutput
 from model.segmentation import EncodedImage
+from model.segmenting import LOGIT_BOUND
 from model.tracking.masks import TrackedMask
 from model.video import FrameFeatures, Track
 
