@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from backend import durable
 from backend.errors import ExportError
 
 LATEST = "latest"
@@ -61,7 +62,7 @@ class VersionStore:
         made.sync()
         version = self.out / self.next_name()
         self._build.rename(version)
-        _sync(self.out)
+        durable.sync(self.out)
         self._point(version.name)
         return version
 
@@ -80,7 +81,7 @@ class VersionStore:
     def _point(self, version: str) -> None:
         self._link.symlink_to(version)
         os.replace(self._link, self.out / LATEST)
-        _sync(self.out)
+        durable.sync(self.out)
 
 
 class NewFiles:
@@ -104,9 +105,9 @@ class NewFiles:
             os.sync()
             return
         for path in self._few:
-            _sync(self._folder / path)
+            durable.sync(self._folder / path)
         for parent, _, _ in os.walk(self._folder):
-            _sync(Path(parent))
+            durable.sync(Path(parent))
 
 
 @contextmanager
@@ -183,11 +184,3 @@ def _locked(out: Path) -> Iterator[None]:
                 status=409,
             ) from error
         yield
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
