@@ -14,6 +14,12 @@ from pydantic_core import ErrorDetails
 
 from backend.settings import Settings
 
+OF_A_MODEL = (
+    *("model", "device", "dtype", "threads"),
+    *("language", "caption", "max_new_tokens", "temperature", "top_p", "max_image_pixels"),
+)
+"""Settings of commands that load a model and have it describe pictures."""
+
 
 def _kind(annotation: Any) -> str:
     """What an option takes, as `--help` shows it: its choices, where it has some."""

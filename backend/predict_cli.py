@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.options import with_settings
+from backend.options import OF_A_MODEL, with_settings
 from backend.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,21 +19,8 @@ if TYPE_CHECKING:
 LABELS_SHOWN = 10
 """Of a closed list, the likeliest ones."""
 
-_OF_A_PREDICTION = (
-    "model",
-    "device",
-    "dtype",
-    "threads",
-    "language",
-    "caption",
-    "max_new_tokens",
-    "temperature",
-    "top_p",
-    "max_image_pixels",
-)
 
-
-@with_settings(*_OF_A_PREDICTION)
+@with_settings(*OF_A_MODEL)
 def predict(
     settings: Settings,
     photo: Annotated[Path, typer.Argument(help="The picture, in any usual format.", exists=True, dir_okay=False)],

@@ -9,27 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.options import with_settings
+from backend.options import OF_A_MODEL, with_settings
 from backend.settings import Settings
 
 if TYPE_CHECKING:
     from model.prompt import Prompt
 
-_OF_WATCHING = (
-    "model",
-    "device",
-    "dtype",
-    "threads",
-    "language",
-    "caption",
-    "max_new_tokens",
-    "temperature",
-    "top_p",
-    "max_image_pixels",
-)
 
-
-@with_settings(*_OF_WATCHING)
+@with_settings(*OF_A_MODEL)
 def watch(
     settings: Settings,
     source: Annotated[
