@@ -32,7 +32,9 @@ import model
 from backend.ledger import Memory
 from backend.memory.index import Index
 from backend.memory.opinion import Opinion, weigh
+from benchmarks.segment.annotator import next_click
 from model import PAM, Point, Prompt, Region
+from model.training import reliability
 from model.training.scenes import draw_scene
 
 SIDE, EACH, MOST_SHOTS = 320, 16, 10
@@ -100,11 +102,7 @@ def draw_thing(category: str, seed: int, index: int) -> tuple[np.ndarray, np.nda
 
 
 def clicked(pam: PAM, image: np.ndarray, masks: Sequence[np.ndarray]) -> list[Region]:
-    prompts = []
-    for mask in masks:
-        depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        y, x = np.unravel_index(depth.argmax(), depth.shape)
-        prompts.append(Prompt((Point(float(x), float(y)),)))
+    prompts = [Prompt((next_click(mask, np.zeros_like(mask)),)) for mask in masks]
     return pam.perceive_batch(pam.encode(image), prompts)
 
 
@@ -184,14 +182,10 @@ def look_up(width: int, count: int = 100_000, rounds: int = 50) -> list[float]:
     return spent[1:]
 
 
-def calibration_error(opinions: Sequence[Opinion], right: Sequence[bool], bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017) of what memory said."""
+def calibration_error(opinions: Sequence[Opinion], right: Sequence[bool]) -> float:
+    """Expected calibration error of what memory said."""
     pairs = [(o.probability, r) for o, r in zip(opinions, right, strict=True) if o.source == "memory"]
-    said, was = np.array([p for p, _ in pairs]), np.array([r for _, r in pairs])
-    places = np.minimum((said * bins).astype(int), bins - 1)
-    return float(
-        sum(abs(said[places == b].mean() - was[places == b].mean()) * (places == b).mean() for b in set(places))
-    )
+    return reliability.error(np.array([p for p, _ in pairs]), np.array([r for _, r in pairs]))
 
 
 def draw(curves: dict[str, dict[int, list[float]]], photographs: dict[str, dict[int, float]], path: Path) -> None:
