@@ -36,7 +36,7 @@ IN_WHOLE = ("colour", "size", "place", "ground")
 """Those that are read off the whole picture."""
 
 
-PHOTO_SHARE = 0.2
+PHOTO_SHARE = 0.25
 """Share of the pictures that are photographs."""
 
 
@@ -66,6 +66,7 @@ class SceneBatch:
     points, labels: (N*K, P, 2) and (N*K, P), see sam.prompt_tensors.
     rough:  float32 (N*K, 1, S/4, S/4) logits of a mask prompt, or None.
     close, close_rough, close_masks: the same of close-ups, around the rough mask; (N*K, …) all of them.
+    outlines: float32 (N*K, outline.LENGTH), of the rough masks.
     classes: int64 (N*K, len(FACTS)).                      facts: N*K of them.
     kinds:   int64 (N*K,), see SceneObject; -1 for None.
     """
@@ -78,6 +79,7 @@ class SceneBatch:
     close: Tensor
     close_rough: Tensor
     close_masks: Tensor
+    outlines: Tensor
     classes: Tensor
     kinds: Tensor
     facts: list[Facts]
@@ -120,6 +122,7 @@ class SceneBatches(Dataset[SceneBatch]):
             close=torch.stack(columns[4]),
             close_rough=torch.stack(columns[5]),
             close_masks=torch.stack(columns[6]),
+            outlines=torch.stack(columns[7]),
             classes=torch.tensor([[names.index(getattr(f, key)) for key, names in FACTS.items()] for f in facts]),
             kinds=torch.tensor([-1 if thing.kind is None else thing.kind for thing in things]),
             facts=facts,
@@ -134,9 +137,7 @@ class SceneBatches(Dataset[SceneBatch]):
         count = len(scene.objects)
         return rng.choice(count, self.series.objects, replace=count < self.series.objects)
 
-    def _row(
-        self, scene: Scene, j: int, clicks: int, boxed: bool, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _row(self, scene: Scene, j: int, clicks: int, boxed: bool, rng: np.random.Generator) -> tuple[Tensor, ...]:
         mask, side = scene.objects[j].mask, self.series.side
         click = prompts.first_click(mask, rng)
         guess = prompts.rough_mask(scene.image, mask, click, rng)
@@ -145,7 +146,7 @@ class SceneBatches(Dataset[SceneBatch]):
         prompt = Prompt(points, prompts.jittered_box(mask, rng) if boxed else None)
         coordinates, labels = prompt_tensors(prompt, len(mask), len(mask), side, torch.device("cpu"), torch.float32)
         cells = (side // 4, side // 4)
-        close, close_rough = close_up.cut(scene.image, guess, self.series.close_up)
+        close, close_rough, outline = close_up.cut(scene.image, guess, self.series.close_up)
         x0, y0, x1, y1 = close_up.window(guess)
         return (
             _coverage(mask, cells),
@@ -155,6 +156,7 @@ class SceneBatches(Dataset[SceneBatch]):
             close,
             close_rough,
             _coverage(mask[y0:y1, x0:x1], (self.series.close_up // 4,) * 2),
+            outline,
         )
 
 

@@ -12,7 +12,7 @@ from model.training.facts import COLOURS, TEXTURES, VALUES, Facts, lab_distance,
 from model.training.kinds import KINDS
 from model.training.shapes import CATEGORIES, UNKNOWN, draw
 
-DATA_VERSION = "scenes-4"
+DATA_VERSION = "scenes-6"
 """Changes whenever the same seed draws other scenes to train on."""
 
 SIDE = 384
@@ -103,8 +103,12 @@ def photo_scene(seed: int, index: int, side: int = SIDE, names: tuple[str, ...] 
     """One of these photographs as a scene: its parts have colour, size and place like all things, and no name."""
     rng = np.random.default_rng((seed, index, 13))
     view = photographs.cut(rng, side, names)
+    masks = []
+    if rng.random() < photographs.LUMP:
+        view, piece = photographs.lump(view, rng, names)
+        masks.append(piece)
     final = _degrade(view.image.astype(np.float32), rng)
-    masks = photographs.things(view, rng)
+    masks += photographs.things(view, rng)
     objects = [SceneObject(mask, look_at(final, mask, UNKNOWN, _grain(final, mask))) for mask in masks]
     return Scene(final, tuple(objects)) if objects else draw_scene(seed, index, side, photographed=True)
 

@@ -55,6 +55,29 @@ def test_only_training_sees_photographs(index: int) -> None:
     )
 
 
+def test_a_lump_is_a_piece_of_another_photograph():
+    """Inside its mask the picture is another one, outside it stays, and the parts know that they are covered."""
+    changed = []
+    for index in range(8):
+        rng = np.random.default_rng(index)
+        view = photographs.cut(rng, 128, ("moon",))
+        covered, mask = photographs.lump(view, rng, ("brushes",))
+        changed.append(np.abs(covered.image.astype(int) - view.image).max(axis=2)[mask].mean())
+        far = cv2.dilate(mask.astype(np.uint8), np.ones((25, 25), np.uint8)) == 0
+        assert np.array_equal(covered.image[far], view.image[far])
+        assert np.array_equal(covered.parts < 0, mask) and 0 < mask.mean() < 0.3
+    assert np.mean(changed) > 30
+
+
+def test_what_scores_are_fitted_on_is_not_shown_in_training():
+    """Photographs that training shows say nothing of others; and each that comes with the package has its licence."""
+    assert not set(photographs.HELD_BACK) & set(photographs.SURFACES)
+    credits = (photographs.OWN / "README.md").read_text()
+    for path in photographs.OWN.glob("*.jpg"):
+        assert path.stem in (*photographs.VIEWS, *photographs.HELD_BACK)
+        assert f"`{path.name}`" in credits
+
+
 def test_rough_is_what_changes_from_pixel_to_pixel() -> None:
     """A slope of brightness is plain, noise is rough, wherever it is asked about."""
     image = np.repeat(np.linspace(0, 255, 96, dtype=np.uint8)[None, :, None], 96, axis=0).repeat(3, axis=2)
