@@ -23,10 +23,11 @@ from backend.masks import to_brush_rle, to_coco_rle
 from backend.memory import ProjectMemories
 from backend.memory.index import Index
 from backend.suggestion import Suggestion, to_text
+from model import outline
 from model.region import Region, Words
 from model.vocabulary import Ranking
 
-WIDTHS = (96, 256)
+WIDTHS = (96 + outline.LENGTH, 256 + outline.LENGTH)
 """Of nano's embeddings and of PAM-3B's."""
 
 CONFIG = """<View><KeyPointLabels name="point" toName="image" smart="true"><Label value="Object"/></KeyPointLabels>

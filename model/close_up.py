@@ -1,7 +1,8 @@
 """A second look: the picture around a mask, enlarged, for a language side that would see a small thing in few cells.
 
-The language model reads both looks like the frames of a clip (see model/clip.py): first the close-up in full, then the
-whole picture at a quarter, which tells place and size.
+The language model reads both looks like the frames of a clip (see model/clip.py): first the close-up in full, with a
+token for the outline of the mask (see model/outline.py), then the whole picture at a quarter, which tells place and
+size.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model import outline
 from model import sam as sam2
 from model.errors import ModelError
 from model.sam import SamOutput
@@ -56,14 +58,16 @@ def _span(centre: float, side: int, limit: int) -> tuple[int, int]:
     return start, min(start + side, limit)
 
 
-def cut(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
+def cut(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[Tensor, Tensor, Tensor]:
     """The close-up of a bool mask (H, W) on uint8 (H, W, 3) RGB.
 
-    Returns pixels, float32 (3, side, side), and the mask as SAM 2's mask input, float32 (1, side/4, side/4).
+    Returns pixels, float32 (3, side, side), the mask as SAM 2's mask input, float32 (1, side/4, side/4), and its
+    outline, float32 (outline.LENGTH,).
     """
     x0, y0, x1, y1 = window(mask)
     view = Image.fromarray(image[y0:y1, x0:x1]).resize((side, side), reducing_gap=REDUCING_GAP)
-    return sam2.normalise(np.asarray(view)), sam2.mask_logits(mask[y0:y1, x0:x1], (side // 4, side // 4))
+    logits = sam2.mask_logits(mask[y0:y1, x0:x1], (side // 4, side // 4))
+    return sam2.normalise(np.asarray(view)), logits, torch.from_numpy(outline.describe(mask))
 
 
 def decode(sam: Any, pixels: Tensor, masks: Tensor) -> SamOutput:
@@ -73,8 +77,8 @@ def decode(sam: Any, pixels: Tensor, masks: Tensor) -> SamOutput:
     return sam2.decode(sam, sam2.encode(sam, pixels), nowhere, padding, masks, one_image=False)
 
 
-def look(pam: PAM, segmentations: Sequence[Segmentation]) -> SamOutput:
-    """What SAM 2 makes of the close-ups of B regions.
+def look(pam: PAM, segmentations: Sequence[Segmentation]) -> tuple[SamOutput, Tensor]:
+    """What SAM 2 makes of the close-ups of B regions, and their outlines, float (B, outline.LENGTH).
 
     Raises ModelError for a segmentation without its picture.
     """
@@ -84,5 +88,5 @@ def look(pam: PAM, segmentations: Sequence[Segmentation]) -> SamOutput:
             raise ModelError(f"{pam.config.name} needs the picture for its close-up, and the segmentation has none")
         views.append(cut(found.image, found.mask, pam.config.close_up))
     like = segmentations[0].output.image
-    pixels, masks = (torch.stack(each).to(like) for each in zip(*views, strict=True))
-    return decode(pam.sam, pixels, masks)
+    pixels, masks, outlines = (torch.stack(each).to(like) for each in zip(*views, strict=True))
+    return decode(pam.sam, pixels, masks), outlines

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import close_up, everything, fields, language, segmenting
+from model import close_up, everything, fields, language, outline, segmenting
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError
@@ -49,6 +49,8 @@ class PAM(nn.Module):
         self.perceiver = SemanticPerceiver(width, config.perceiver)
         self.image_projector = language.projector(FULL * FULL * width, text.hidden_size)
         self.semantic_projector = language.projector(width, text.hidden_size)
+        if config.close_up:
+            self.outline_projector = language.projector(outline.LENGTH, text.hidden_size)
         self.image_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.semantic_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.frame_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
@@ -118,8 +120,8 @@ class PAM(nn.Module):
     @torch.inference_mode()
     def embed(self, segmentations: Sequence[Segmentation]) -> np.ndarray:
         """What `regions` says of their embeddings, float32 (B, E), without a word about them."""
-        some = [embed(self._looks(some)[0][1]).cpu().numpy() for some in _chunks(segmentations, REGIONS_PER_PASS)]
-        return np.concatenate(some)
+        chunks = _chunks(segmentations, REGIONS_PER_PASS)
+        return np.concatenate([self._embeddings(some, self._looks(some)[0]) for some in chunks])
 
     def segment_everything(self, image: EncodedImage, options: EverythingOptions = EVERYTHING) -> list[Segmentation]:
         """Find what may be objects of an image, without a click, best first; see model/everything.py."""
@@ -272,18 +274,19 @@ class PAM(nn.Module):
         """
         return self.in_sequence(self._looks(segmentations))
 
-    def arrange(self, image: Tensor, semantic: Tensor) -> Tensor:
-        """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), projected and put in sequence."""
+    def arrange(self, image: Tensor, semantic: Tensor, outlines: Tensor | None = None) -> Tensor:
+        """The perceiver's image tokens (B, I, 4*C) and semantic tokens (B, 16, C), and of close-ups the outlines,
+        (B, outline.LENGTH): projected and put in sequence."""
         batch = len(image)
-        return torch.cat(
-            [
-                self.image_projector(image),
-                self.image_newline.expand(batch, 1, -1),
-                self.semantic_projector(semantic),
-                self.semantic_newline.expand(batch, 1, -1),
-            ],
-            dim=1,
-        )
+        parts = [
+            self.image_projector(image),
+            self.image_newline.expand(batch, 1, -1),
+            self.semantic_projector(semantic),
+            self.semantic_newline.expand(batch, 1, -1),
+        ]
+        if outlines is not None:
+            parts.append(self.outline_projector(outlines)[:, None])
+        return torch.cat(parts, dim=1)
 
     def read(self, visual: Tensor) -> Prefix:
         """Prefill what all questions about B regions or clips begin with: chat header and `visual`, (B, V, hidden)."""
@@ -318,22 +321,34 @@ class PAM(nn.Module):
                 said = self._speaker.describe(prefix, options)
             else:
                 said = self._speaker.describe_as_one_of(prefix, labels, options)
-            _, semantic = looks[0]
-            yield from zip(said, embed(semantic).cpu().numpy(), strict=True)
+            yield from zip(said, self._embeddings(some, looks[0]), strict=True)
 
-    def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, Tensor]]:
+    def _embeddings(self, segmentations: Sequence[Segmentation], look: tuple[Tensor, ...]) -> np.ndarray:
+        """What `Region` says of embeddings, float32 (B, E), given the first look at B regions."""
+        seen = embed(look[1]).cpu().numpy()
+        if len(look) > 2:
+            outlines = look[2].float().cpu().numpy()
+        else:
+            outlines = np.stack([outline.describe(found.mask) for found in segmentations])
+        # Two vectors of length 1 side by side, made one of length 1.
+        return np.concatenate([seen, outlines], axis=1, dtype=np.float32) / np.float32(np.sqrt(2))
+
+    def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, ...]]:
         image = torch.cat([found.output.image for found in segmentations])
         tokens = torch.cat([found.output.tokens for found in segmentations])
         return self.looks(image, tokens, close_up.look(self, segmentations) if self.config.close_up else None)
 
-    def looks(self, image: Tensor, tokens: Tensor, near: sam2.SamOutput | None) -> list[tuple[Tensor, Tensor]]:
-        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, and then of
-        the whole. image, tokens: as in SamOutput, of the whole."""
+    def looks(
+        self, image: Tensor, tokens: Tensor, near: tuple[sam2.SamOutput, Tensor] | None
+    ) -> list[tuple[Tensor, ...]]:
+        """The perceiver's image and semantic tokens of B regions: of their close-ups, where there are any, with their
+        outlines, and then of the whole. image, tokens: as in SamOutput, of the whole. near: as from close_up.look."""
         if near is None:
             return [self.perceiver(image, tokens)]
-        return [self.perceiver(near.image, near.tokens, FULL), self.perceiver(image, tokens, QUARTER)]
+        output, outlines = near
+        return [(*self.perceiver(output.image, output.tokens, FULL), outlines), self.perceiver(image, tokens, QUARTER)]
 
-    def in_sequence(self, looks: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def in_sequence(self, looks: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
         if len(looks) == 1:
             return self.arrange(*looks[0])

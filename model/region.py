@@ -87,8 +87,10 @@ class Region:
     object_score:  probability that the object is there at all, 0..1.
     words:         see Words.
     model_version: which model said so.
-    embedding:     what the semantic perceiver saw in it, float32 (E,) of length 1: regions of a kind are near each
-                   other, by the cosine, for one model version. None where it was not kept.
+    embedding:     what it is found again by, float32 (E,): first what the semantic perceiver saw in it, then the last
+                   model.outline.LENGTH numbers tell the outline of its mask. Each part is of length sqrt(1/2);
+                   regions of a kind are near each other, by the cosine, for one model version. None where it was
+                   not kept.
     """
 
     mask: np.ndarray

@@ -11,6 +11,7 @@ import numpy as np
 
 from backend.category import category_name
 from backend.ledger import Memory
+from model import outline
 
 MOST = 100_000
 """Memories of a project that are looked through; the oldest give way."""
@@ -19,14 +20,27 @@ NEIGHBOURS = 16
 """Memories that have a vote."""
 
 _SAMPLE = 256
-_ALIKE, _UNLIKE, _PRIOR_PAIRS = (0.8, 0.2), (0.3, 0.3), 6
-"""Mean and standard deviation of the cosine of two regions of one category, and of two: what is taken for so many pairs
-before a project has any of its own. They are wide, so that memory says little where it knows little."""
+_ALIKE, _UNLIKE, _PRIOR_PAIRS = ((0.6, 0.2), (0.95, 0.06)), ((0.3, 0.25), (0.8, 0.15)), 6
+"""Mean and standard deviation of the cosines of two regions of one category, and of two, by how they look and by their
+outlines: what is taken for so many pairs before a project has any of its own."""
 _LEAST_DEVIATION, _MOST_EVIDENCE = 0.03, 100.0
 
 
 Spread = tuple[float, float]
 """Mean and standard deviation."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Typical:
+    """What tells the categories of a project apart.
+
+    weights: float32 (2,), of the cosine by looks and of that by outlines; their sum is 1. alike, unlike: how the sum of
+             the cosines, so weighted, spreads for two regions of one category and for two of different ones.
+    """
+
+    weights: np.ndarray
+    alike: Spread
+    unlike: Spread
 
 
 @dataclass(frozen=True)
@@ -72,14 +86,13 @@ class Index:
 
     def neighbours(self, embedding: np.ndarray) -> list[Neighbour]:
         """The NEIGHBOURS memories that are most like a region with this embedding, float (E,), best first; or fewer."""
-        count = len(self._memories)
-        cosines = self._matrix[:count] @ _unit(embedding)
-        cosines[~self._alive[:count]] = -np.inf
-        few = np.argpartition(cosines, -NEIGHBOURS)[-NEIGHBOURS:] if count > NEIGHBOURS else np.arange(count)
-        alike, unlike = self._typical()
+        count, typical = len(self._memories), self._typical()
+        likeness = self._matrix[:count] @ _weighted(_units(embedding), typical.weights)
+        likeness[~self._alive[:count]] = -np.inf
+        few = np.argpartition(likeness, -NEIGHBOURS)[-NEIGHBOURS:] if count > NEIGHBOURS else np.arange(count)
         return [
-            Neighbour(self._memories[place].category, _evidence(float(cosines[place]), alike, unlike))
-            for place in few[np.argsort(-cosines[few], kind="stable")]
+            Neighbour(self._memories[place].category, _evidence(float(likeness[place]), typical.alike, typical.unlike))
+            for place in few[np.argsort(-likeness[few], kind="stable")]
             if self._alive[place]
         ]
 
@@ -113,14 +126,14 @@ class Index:
         self._places: dict[int, list[int]] = {}
         self._explanations: dict[str, Counter[str]] = {}
         self._fates: dict[str, Counter[bool]] = {}
-        self._spread: tuple[int, Spread, Spread] | None = None
+        self._known: tuple[int, _Typical] | None = None
 
     def _add(self, memory: Memory) -> None:
         place = len(self._memories)
         if place == len(self._matrix):
             self._matrix = np.concatenate([self._matrix, np.zeros_like(self._matrix)])
             self._alive = np.concatenate([self._alive, np.zeros_like(self._alive)])
-        self._matrix[place], self._alive[place] = _unit(memory.embedding), True
+        self._matrix[place], self._alive[place] = _units(memory.embedding), True
         self._memories.append(memory)
         self._places.setdefault(memory.task_id, []).append(place)
         self._count(memory, 1)
@@ -134,16 +147,35 @@ class Index:
             given[memory.explanation] = given.pop(memory.explanation, 0) + count
             self._explanations[category_name(memory.category)] = +given
 
-    def _typical(self) -> tuple[Spread, Spread]:
-        """How the cosines of a project's regions spread, for two of one category and for two of different ones."""
-        if self._spread is None or abs(len(self._memories) - self._spread[0]) * 10 > self._spread[0]:
+    def _typical(self) -> _Typical:
+        if self._known is None or abs(len(self._memories) - self._known[0]) * 10 > self._known[0]:
             places = np.random.default_rng(0).permutation(np.flatnonzero(self._alive))[:_SAMPLE]
             names = np.array([category_name(self._memories[place].category) for place in places])
             pairs = np.triu_indices(len(places), 1)
-            cosines = (self._matrix[places] @ self._matrix[places].T)[pairs]
+            rows = self._matrix[places]
+            cosines = np.stack([(part @ part.T)[pairs] for part in _parts(rows)], axis=1)
             same = names[pairs[0]] == names[pairs[1]]
-            self._spread = len(self._memories), _spread(cosines[same], _ALIKE), _spread(cosines[~same], _UNLIKE)
-        return self._spread[1:]
+            self._known = len(self._memories), _told_apart(cosines[same], cosines[~same])
+        return self._known[1]
+
+
+def _told_apart(same: np.ndarray, different: np.ndarray) -> _Typical:
+    """From the cosines of pairs of one category and of different ones, float (N, 2): Fisher's linear discriminant."""
+    alike = [_spread(column, prior) for column, prior in zip(same.T, _ALIKE, strict=True)]
+    unlike = [_spread(column, prior) for column, prior in zip(different.T, _UNLIKE, strict=True)]
+    apart = [max(0.01, a[0] - u[0]) / (a[1] ** 2 + u[1] ** 2) for a, u in zip(alike, unlike, strict=True)]
+    weights = np.array(apart, np.float32) / sum(apart)
+    return _Typical(
+        weights,
+        _spread(same @ weights, _mixed(_ALIKE, weights)),
+        _spread(different @ weights, _mixed(_UNLIKE, weights)),
+    )
+
+
+def _mixed(spreads: Sequence[Spread], weights: np.ndarray) -> Spread:
+    """How a weighted sum spreads whose terms spread so, each for itself."""
+    means, deviations = np.array(spreads).T
+    return float(means @ weights), float(np.linalg.norm(deviations * weights))
 
 
 def _spread(cosines: np.ndarray, prior: Spread) -> Spread:
@@ -163,6 +195,16 @@ def _evidence(cosine: float, alike: Spread, unlike: Spread) -> float:
     return min(max(0.0, math.expm1(min(logs[0] - logs[1], 10.0))), _MOST_EVIDENCE)
 
 
-def _unit(embedding: np.ndarray) -> np.ndarray:
-    vector = embedding.astype(np.float32)
-    return vector / max(float(np.linalg.norm(vector)), 1e-6)
+def _parts(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What embeddings, float (..., E), say of looks and of outlines, see `model.Region`."""
+    return embeddings[..., : -outline.LENGTH], embeddings[..., -outline.LENGTH :]
+
+
+def _units(embedding: np.ndarray) -> np.ndarray:
+    """The embedding, float32 (E,), with each of its parts made one of length 1."""
+    parts = (part.astype(np.float32) for part in _parts(embedding))
+    return np.concatenate([part / max(float(np.linalg.norm(part)), 1e-6) for part in parts])
+
+
+def _weighted(embedding: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.concatenate([weight * part for weight, part in zip(weights, _parts(embedding), strict=True)])

@@ -67,6 +67,7 @@ class WordStage(nn.Module):
         self.near = CloseUpStage(pam)
         self.language = pam.language.train().requires_grad_(True)
         self.image_projector, self.semantic_projector = pam.image_projector, pam.semantic_projector
+        self.outline_projector = pam.outline_projector
         self.newlines = nn.ParameterList([pam.image_newline, pam.semantic_newline, pam.frame_newline])
         self.heads = FactHeads(pam.perceiver.sem_tokens.weight.numel(), IN_WHOLE)
         self._pam = (pam,)
@@ -96,7 +97,7 @@ class WordStage(nn.Module):
         facts = self.heads.loss(semantic, batch.classes)
         placed = self.heads(semantic)["place"].argmax(1) == batch.classes[:, PLACE]
         newline = pam.frame_newline.expand(len(batch.facts), 1, -1)
-        visual = torch.cat([pam.arrange(*near), newline, pam.arrange(*far), newline], dim=1)
+        visual = torch.cat([pam.arrange(*near, batch.outlines), newline, pam.arrange(*far), newline], dim=1)
         said, right = self._sentence_loss(visual, batch.facts)
         shown = {name: float(value.detach()) for name, value in said.items()}
         # A caption says five things in a score of tokens, a category one in two.

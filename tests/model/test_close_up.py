@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import PAM, EncodedImage, close_up
+from model import PAM, EncodedImage, close_up, outline
 from model.config import PAMConfig
 from model.errors import CheckpointError, ModelError
 from model.prompt import Point, Prompt
@@ -52,8 +52,9 @@ def test_the_close_up_shows_the_thing_large():
     image, mask = np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200), bool)
     mask[90:110, 40:60] = True
     image[mask] = 255
-    pixels, prompt = close_up.cut(image, mask, 128)
+    pixels, prompt, shape = close_up.cut(image, mask, 128)
     assert pixels.shape == (3, 128, 128) and prompt.shape == (1, 32, 32)
+    assert np.array_equal(shape.numpy(), outline.describe(mask))
     assert (pixels > 0).float().mean() == pytest.approx(1 / close_up.MARGIN**2, abs=0.03)
     assert (prompt > 0).float().mean() == pytest.approx(1 / close_up.MARGIN**2, abs=0.06)
     assert pixels[0, 64, 64] > 0 and pixels[0, 2, 2] < 0
@@ -63,13 +64,13 @@ def test_words_stand_on_the_close_up(looking: PAM, coffee: np.ndarray):
     """What changes near the mask and is too fine for the first look changes what the language model reads."""
     found = looking.segment(looking.encode(coffee), CUP)
     tokens = looking.visual_tokens([found])
-    assert tokens.shape[1] == 2 * (16 + 1 + 16 + 1 + 1)
+    assert tokens.shape[1] == 2 * (16 + 1 + 16 + 1 + 1) + 1
     changed = coffee.copy()
     x0, y0, x1, y1 = close_up.window(found.mask)
     changed[y0:y1, x0:x1] = 255 - changed[y0:y1, x0:x1]
     other = looking.visual_tokens([replace(found, image=changed)])
     near = (tokens != other).any(2)[0]
-    assert near[:16].all() and not near[35:].any()
+    assert near[:16].all() and not near[34:].any()
 
 
 def test_the_picture_is_counted_once(looking: PAM, coffee: np.ndarray):

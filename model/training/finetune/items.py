@@ -66,7 +66,7 @@ class Item:
 
     pixels: float32 (3, S, S), as SAM 2 takes it. points, labels: (1, P, 2) and (1, P), see sam.prompt_tensors.
     rough:  float32 (1, S/4, S/4), the logits of a mask prompt, or None.
-    close, close_rough: the same of its close-up, or None.
+    close, close_rough, outline: the same of its close-up, and the outline of the mask prompt, or None.
     mask:   float32 (1, S/4, S/4), the share of each cell that the true mask covers, or None where it is not known.
     close_mask: the same of the close-up.
     samples, tasks: conversations in tokens, and the task of each. category: what it was called, or "".
@@ -78,6 +78,7 @@ class Item:
     rough: Tensor | None
     close: Tensor | None
     close_rough: Tensor | None
+    outline: Tensor | None
     mask: Tensor | None
     close_mask: Tensor | None
     samples: tuple[Sample, ...]
@@ -228,18 +229,18 @@ def _item(
     height, width = image.shape[:2]
     points, labels = prompt_tensors(prompt, height, width, sight.side, torch.device("cpu"), torch.float32)
     cells = (sight.side // 4, sight.side // 4)
-    rough = close = close_rough = close_mask = None
+    rough = close = close_rough = outline = close_mask = None
     if sight.proposals or sight.close_up:
         guess = _rough(image, mask, prompt, rng) if mask is not None else _proposed(image, prompt)
         rough = mask_logits(guess, cells) if sight.proposals else None
         if sight.close_up:
-            close, close_rough = close_up.cut(image, guess, sight.close_up)
+            close, close_rough, outline = close_up.cut(image, guess, sight.close_up)
             if mask is not None:
                 x0, y0, x1, y1 = close_up.window(guess)
                 close_mask = _coverage(mask[y0:y1, x0:x1], sight.close_up // 4)
     truth = None if mask is None else _coverage(mask, sight.side // 4)
     return Item(
-        preprocess(image, sight.side), points, labels, rough, close, close_rough, truth, close_mask,
+        preprocess(image, sight.side), points, labels, rough, close, close_rough, outline, truth, close_mask,
         said.samples, said.tasks, said.category,
     )  # fmt: skip
 

@@ -37,6 +37,8 @@ class Learner(nn.Module):
             self.classifier = nn.Linear(pam.perceiver.sem_tokens.weight.numel(), len(categories))
         self.perceiver, self.language = pam.perceiver, pam.language
         self.image_projector, self.semantic_projector = pam.image_projector, pam.semantic_projector
+        if pam.config.close_up:
+            self.outline_projector = pam.outline_projector
         self.newlines = nn.ParameterList([pam.image_newline, pam.semantic_newline, pam.frame_newline])
 
     def forward(self, items: Sequence[Item], weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -53,15 +55,15 @@ class Learner(nn.Module):
         looks = pam.looks(whole.image, whole.tokens, near)
         sums = self._sentences(pam.in_sequence(looks), items)
         if self._numbers and near is not None:
-            sums |= {CLASS: self._classes(looks[0][1], items), MASK: _kept(near, items)}
+            sums |= {CLASS: self._classes(looks[0][1], items), MASK: _kept(near[0], items)}
         loss = torch.stack([weights[kind] * value for kind, value in sums.items() if kind in weights]).sum()
         return loss, {kind: value.detach() for kind, value in sums.items() if kind in weights}
 
-    def _near(self, items: Sequence[Item]) -> sam2.SamOutput:
+    def _near(self, items: Sequence[Item]) -> tuple[sam2.SamOutput, Tensor]:
         pam = self._pam[0]
         pixels, masks = _stacked(pam, [i.close for i in items]), _stacked(pam, [i.close_rough for i in items])
         with torch.set_grad_enabled(bool(self._numbers) and torch.is_grad_enabled()):
-            return close_up.decode(pam.sam, pixels, masks)
+            return close_up.decode(pam.sam, pixels, masks), _stacked(pam, [i.outline for i in items])
 
     def _sentences(self, visual: Tensor, items: Sequence[Item]) -> dict[str, Tensor]:
         rows = [(i, sample, task) for i, item in enumerate(items) for sample, task in _pairs(item)]

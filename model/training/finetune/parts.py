@@ -58,7 +58,9 @@ def words(pam: PAM, rank: int, categories: Sequence[str]) -> tuple[Learner, Peft
         _freeze_memory(pam)
     for part in (pam.perceiver, pam.image_projector, pam.semantic_projector, learner.newlines):
         part.float().requires_grad_(True)
-    if not pam.config.close_up:
+    if pam.config.close_up:
+        pam.outline_projector.float().requires_grad_(True)
+    else:
         # Nothing of a single picture goes through these; processes would wait for their gradients.
         pam.perceiver.proj.requires_grad_(False)
         pam.frame_newline.requires_grad_(False)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from backend.ledger import Memory
 from backend.memory import index as module
 from backend.memory.index import NEIGHBOURS, Index
+from model import outline
 
-WIDTH = 8
+WIDTH = 8 + outline.LENGTH
 
 
 def memory(task_id: int, category: str, embedding: np.ndarray, explanation: str = "", suggested: str = "") -> Memory:
@@ -34,14 +35,16 @@ def test_nothing_is_remembered_at_first():
     st.integers(0, 10_000),
 )
 def test_neighbours_are_those_of_a_plain_search(changes: list[tuple[int, int]], seed: int):
-    """However tasks were added, replaced and emptied: the nearest by the cosine, best first."""
-    index, kept, drawn = Index(WIDTH), {}, iter(some(400, seed))
+    """However tasks were added, replaced and emptied: the nearest by the cosine, best first; outlines are all alike."""
+    vectors = some(401, seed)
+    vectors[:, -outline.LENGTH :] = 0
+    index, kept, drawn = Index(WIDTH), {}, iter(vectors[:400])
     for task_id, count in changes:
         kept[task_id] = [memory(task_id, f"{task_id}-{i}", next(drawn)) for i in range(count)]
         index.replace(task_id, kept[task_id])
     alive = [m for memories in kept.values() for m in memories]
     assert len(index) == len(alive)
-    query = some(1, seed + 1)[0]
+    query = vectors[400]
 
     def cosine(m: Memory) -> float:
         vector = m.embedding.astype(float)
@@ -61,6 +64,25 @@ def test_evidence_is_told_by_how_alike_regions_of_the_project_are():
         near.replace(i, [memory(i, str(i), vector + base)])
     assert far.neighbours(some(60, 3)[7])[0].evidence > 2
     assert near.neighbours(base)[0].evidence < 0.5
+
+
+@pytest.mark.parametrize("telling", ["looks", "outlines"])
+def test_what_tells_categories_apart_counts(telling: str):
+    """One project sorts by colour, another by shape: its own pairs say which, and there a region finds its like."""
+    rng = np.random.default_rng(1)
+    looks, outlines = rng.standard_normal((2, 8)), rng.standard_normal((2, outline.LENGTH))
+
+    def one(look: int, shape: int) -> np.ndarray:
+        parts = looks[look] / np.linalg.norm(looks[look]), outlines[shape] / np.linalg.norm(outlines[shape])
+        return np.concatenate(parts) + rng.normal(0, 0.02, WIDTH)
+
+    index = Index(WIDTH)
+    for i in range(40):
+        kind, other = i % 2, int(rng.integers(2))
+        index.replace(i, [memory(i, f"{kind}", one(kind, other) if telling == "looks" else one(other, kind))])
+    for kind in (0, 1):
+        query = one(kind, 1 - kind) if telling == "looks" else one(1 - kind, kind)
+        assert {n.category for n in index.neighbours(query)} == {f"{kind}"}
 
 
 def test_the_oldest_give_way(monkeypatch: pytest.MonkeyPatch):

@@ -25,7 +25,7 @@ from tests.backend.label_studio_double import LEGACY, Asked, Double, Reply, json
 XML = (Path(__file__).parents[3] / "label_config" / "image.xml").read_text()
 CONFIG = labeling_config.parse(XML)
 VERSION = "pam-test-1"
-DIRECTIONS = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0]
+DIRECTIONS = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 64)))[0]
 
 
 @pytest.fixture

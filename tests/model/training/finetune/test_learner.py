@@ -59,7 +59,7 @@ def test_the_loss_is_the_reference_s():
 def item(pam: PAM, image: np.ndarray, prompt: Prompt, sample: Sample) -> Item:
     points, labels = prompt_tensors(prompt, *image.shape[:2], pam.image_size, torch.device("cpu"), torch.float32)
     pixels = preprocess(image, pam.image_size)
-    return Item(pixels, points, labels, None, None, None, None, None, (sample,), ("own",), "")
+    return Item(pixels, points, labels, None, None, None, None, None, None, (sample,), ("own",), "")
 
 
 def test_training_sees_what_answers_are_made_of(version: Path):
