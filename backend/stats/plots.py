@@ -46,8 +46,7 @@ def field_plot(stats: Stats) -> str:
     height = 0.8 / len(versions)
     for index, version in enumerate(versions):
         tallies = [stats.fields.get((version, name)) for name in names]
-        offered = [t.kept + t.changed + t.emptied if t else 0 for t in tallies]
-        shares = [t.kept / count if t and count else 0 for t, count in zip(tallies, offered, strict=True)]
+        shares = [(t.acceptance or 0) if t else 0 for t in tallies]
         places = [place + index * height for place in range(len(names))]
         axes.barh(places, shares, height, label=_short(version))
     axes.set_yticks([place + 0.4 - height / 2 for place in range(len(names))], names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -52,8 +53,14 @@ class Annotator:
         self._smart_tool().hover()
         self.page.get_by_label("rectangle-tool", exact=True).click()
 
-    def click(self, at: Pixel, *, negative: bool = False) -> None:
-        """Click with the smart point, with Alt held if `negative`, and wait for the suggestion."""
+    def take_up_smart_point(self) -> None:
+        """Have the smart point at hand, whether or not Label Studio kept it from another photograph."""
+        if not self._smart_tool().is_visible():
+            self.switch_on_auto_annotation()
+        self.choose_smart_point()
+
+    def click(self, at: Pixel, *, negative: bool = False) -> dict[str, Any]:
+        """Click with the smart point, with Alt held if `negative`, and wait for the suggestion, which is returned."""
         self.page.keyboard.press(POINT_LABEL)
         with self.page.expect_response(_is_an_answer) as answer:
             if negative:
@@ -62,6 +69,7 @@ class Annotator:
             if negative:
                 self.page.keyboard.up("Alt")
         self._see_suggestion(answer.value.status)
+        return answer.value.json()["data"]
 
     def draw_box(self, corner: Pixel, opposite: Pixel) -> None:
         """Draw with the smart box, and wait for the suggestion."""
@@ -122,6 +130,18 @@ class Annotator:
         with self.page.expect_response(lambda r: r.request.method == "POST" and "/annotations" in r.url) as answer:
             self.page.get_by_label("Submit current annotation").click()
         assert answer.value.status == 201, answer.value.text()
+
+    def start_training(self, project: int) -> None:
+        """Press *Start Training* where Label Studio has it: in the menu of the project's model."""
+        self.page.goto(f"{self.url}/projects/{project}/settings/ml")
+        self.page.get_by_label("Machine learning model options").click()
+        self.page.get_by_text("Start Training", exact=True).click()
+        self.screenshot("start_training")
+        with self.page.expect_response(lambda r: r.request.method == "POST" and "/train" in r.url) as answer:
+            self.page.get_by_role("button", name="Start Training").click()
+        assert answer.value.status == 200, answer.value.text()
+        expect(self.page.get_by_text("Request Sent!")).to_be_visible()
+        self.screenshot("training_asked_for")
 
     def screenshot(self, name: str) -> None:
         self._taken += 1

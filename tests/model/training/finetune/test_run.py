@@ -74,6 +74,8 @@ def test_a_run_leaves_a_model_and_what_it_is_worth(options: Make):
     assert all(len(field["before"]) == len(field["after"]) for field in fields.values())
     assert len(fields["caption"]["before"]) == 1 and not fields["explanation"]["before"]
     assert list(report["per_class"]) == ["cup"] and report["per_class"]["cup"]["regions"] == 1
+    for name, field in fields.items():  # one region is its own mean
+        assert report["per_class"]["cup"][name] == [*field["before"], *field["after"]] or [None, None], name
     assert "zh" in pam.config.languages, "Chinese was among the texts"
     assert (chosen.out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((chosen.out / "tensorboard" / "words").iterdir())
