@@ -16,6 +16,7 @@ from cachetools import LRUCache
 
 from backend.annotations import by_region, is_mask, words_in
 from backend.category import category_name
+from backend.closed_list import can_say
 from backend.errors import LedgerError, RequestError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
@@ -43,7 +44,8 @@ log = logging.getLogger(__name__)
 class Advice:
     """A region as it is to be suggested, and for each field that memory spoke about, whose word it is.
 
-    explain: whether the category is memory's, and nobody has explained it yet: the model should.
+    explain: whether the category is memory's, and nobody has explained it yet: the model should. It cannot where
+             somebody wrote what is no name; there is no explanation then.
     """
 
     region: Region
@@ -108,7 +110,10 @@ class ProjectMemories:
             sources["explanation"] = "memory"
             words = replace(words, explanation=text, log_probabilities=scores)
         changed = words.category != region.words.category
-        return Advice(replace(region, words=words), sources, explain=changed and settled is None)
+        unexplained = changed and settled is None
+        if unexplained and not can_say(words.category):
+            return Advice(replace(region, words=replace(words, explanation="")), sources)  # that of another is no use
+        return Advice(replace(region, words=words), sources, explain=unexplained)
 
     def catch_up(self, project_id: int, config: LabelingConfig, model_version: str) -> None:
         """Have in the ledger what annotators named since the last time, and in the index that clicks look into.

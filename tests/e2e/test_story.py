@@ -1,5 +1,5 @@
-"""The loop, once around, in a real Label Studio and a real browser: six coins get a name, the seventh has it, training is
-started, a better model takes over while clicking goes on, and the report shows that less and less is corrected."""
+"""The loop, once around, in a real Label Studio and a real browser: six coins get a name, the seventh has it, training
+is started, a better model takes over while clicking goes on, and the report shows that ever less is corrected."""
 
 from __future__ import annotations
 
