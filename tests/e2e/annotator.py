@@ -27,6 +27,7 @@ class Annotator:
         self.page, self.url, self.screenshots = page, url, screenshots
         self._taken = 0
         self._size: tuple[int, int] = (0, 0)
+        self._points = False
 
     def log_in(self, email: str, password: str) -> None:
         self.page.goto(f"{self.url}/user/login")
@@ -54,10 +55,12 @@ class Annotator:
         self.page.get_by_label("rectangle-tool", exact=True).click()
 
     def take_up_smart_point(self) -> None:
-        """Have the smart point at hand, whether or not Label Studio kept it from another photograph."""
-        if not self._smart_tool().is_visible():
+        """Have the smart point at hand. Label Studio keeps it for other photographs; pressed again it is the box."""
+        if not self._points:
             self.switch_on_auto_annotation()
-        self.choose_smart_point()
+            self.choose_smart_point()
+            self._points = True
+        expect(self._smart_tool()).to_be_visible()
 
     def click(self, at: Pixel, *, negative: bool = False) -> dict[str, Any]:
         """Click with the smart point, with Alt held if `negative`, and wait for the suggestion, which is returned."""

@@ -138,13 +138,14 @@ def test_the_loop_once_around(studio: Demo, annotator: Annotator, page: Page, tm
     annotator.submit()
     wait_for(lambda: story.submitted() == 1)
 
-    seventh = story.open(1).coins[0]
+    another_tray = TRAINED_ON
+    seventh = story.open(another_tray).coins[0]
     annotator.click(seventh[:2])
     annotator.accept()
     annotator.select_region(0)
     annotator.screenshot("the_seventh")
     assert (annotator.read("category"), annotator.read("explanation")) == (NAME, EXPLANATION)
-    (suggestion,) = story.suggestions(1)
+    (suggestion,) = story.suggestions(another_tray)
     assert suggestion.sources["category"] == "memory" and NAME not in suggestion.own
 
     before_training = range(1, TRAINED_ON + HELD_OUT)
