@@ -98,6 +98,10 @@ class Annotator:
         self.page.get_by_test_id("bottombar-accept-suggestions-button").click()
         expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_be_hidden()
 
+    def reject(self) -> None:
+        self.page.get_by_test_id("bottombar-reject-suggestions-button").click()
+        expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_be_hidden()
+
     def select_region(self, index: int) -> None:
         """Select a region in the list, counted from 0, unless it is selected."""
         if self._words("category").count() == 0:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
@@ -34,6 +35,9 @@ STEPS = 90
 
 TRAINED_ON, HELD_OUT, LATER = 6, 2, 2
 """Trays that are corrected before the training, on either side of the data set, and after it."""
+
+LONGEST_SECONDS = 1500
+"""From the button to another model's answers; some two minutes where nothing else keeps the machine busy."""
 
 ENDED = ("done", "failed", "cancelled")
 
@@ -65,7 +69,7 @@ class Story:
 
     def __init__(self, studio: Demo, screen: Annotator):
         halves = [("train", turn) for turn in range(TRAINED_ON)] + [("validation", turn) for turn in range(HELD_OUT)]
-        halves += [("validation", HELD_OUT + turn) for turn in range(LATER)] + [("validation", 5), ("validation", 7)]
+        halves += [("validation", HELD_OUT + turn) for turn in range(LATER)] + [("validation", 4)]
         self.trays = [tray(half, turn) for half, turn in halves]  # type: ignore[arg-type]
         self.studio, self.screen = studio, screen
         self.work = Annotators(studio, "Greek coins", [each.file for each in self.trays])
@@ -179,23 +183,25 @@ def test_the_loop_once_around(studio: Demo, annotator: Annotator, page: Page, tm
     kept = kept_by_field(page)
     for field in ("category", "explanation", "caption"):
         assert kept[second_model, field] > kept[first_model, field], kept
-    assert kept[second_model, "category"] == 100 and kept[first_model, "caption"] == 0
+    assert kept[second_model, "category"] >= 90 and kept[first_model, "caption"] == 0, kept
     assert acceptance(page, second_model) > acceptance(page, first_model)
 
 
 def clicks_until_another_model_answers(story: Story, model: str) -> list[str]:
-    """Click on, on trays that nobody has seen, while a training runs; which model answered each click."""
+    """Click on, on a tray that nobody has seen, while a training runs; which model answered each click."""
     versions: list[str] = []
-    spare = cycle((len(story.trays) - 2, len(story.trays) - 1))
-    while versions.count(story.version()) < 3 or story.version() == model:
+    deadline = time.monotonic() + LONGEST_SECONDS
+    for x, y, _ in cycle(story.open(len(story.trays) - 1).coins):
+        versions.append(story.screen.click((x, y))["model_version"])
+        if len(versions) == 1:
+            story.screen.screenshot("while_it_trains")
+        story.screen.reject()
+        if model not in versions[-3:]:
+            break
         job = story.job()
         assert job["state"] not in ENDED[1:] and "kept aside" not in job["message"], job
-        shown = story.open(next(spare))
-        for x, y, _ in shown.coins[:4]:
-            versions.append(story.screen.click((x, y))["model_version"])
-            story.screen.accept()
-        if len(versions) == 4:
-            story.screen.screenshot("while_it_trains")
+        assert time.monotonic() < deadline, job
+        story.screen.page.wait_for_timeout(1000)
     return versions
 
 
