@@ -30,10 +30,10 @@ NAME = "Greek coin"
 """As the museum calls them. Nano says "coin", of some "plate": it can only have this name from annotators."""
 EXPLANATION = "Money of a Greek city, struck by hand."
 
-STEPS = 90
+STEPS = 150
 """Of the training; by default it would be 300."""
 
-TRAINED_ON, HELD_OUT, LATER = 6, 2, 2
+TRAINED_ON, HELD_OUT, LATER = 4, 2, 2
 """Trays that are corrected before the training, on either side of the data set, and after it."""
 
 LONGEST_SECONDS = 1500
