@@ -146,12 +146,18 @@ def _hold_out(
     if not wanted and judged >= least:
         return list(regions), []
     groups = sorted(_near_duplicates(sorted(count)), key=lambda group: min(_digest(path.name) for path in group))
+    most = max(wanted, MOST_HELD_OUT * len(count))
     held: set[Path] = set()
-    for group in groups[:-1]:
-        if len(held) >= wanted and (judged >= least or len(held) + len(group) > MOST_HELD_OUT * len(count)):
+    for group in groups:
+        if len(held) >= wanted and judged >= least:
             break
-        held |= group
-        judged += sum(count[path] for path in group)
+        if len(held) + len(group) <= most:
+            held |= group
+            judged += sum(count[path] for path in group)
+    if wanted and not held and len(groups) > 1:
+        held = min(groups, key=len)
+    if len(held) == len(count):
+        held = set()
     return [r for r in regions if r.image not in held], [r for r in regions if r.image in held]
 
 

@@ -100,6 +100,8 @@ def test_near_duplicates_are_held_out_together(folder: Path):
     found = cleaned(*(region(folder / name, "coin", at) for name in names for at in (2, 25)), at_most=50)
     held = {one.image.name for one in found.validation}
     assert held and ("a.png" in held) == ("a.bmp" in held)
+    burst = cleaned(*(region(folder / name, "coin") for name in (*names[:2], "b.png")), at_most=50)
+    assert [one.image.name for one in burst.validation] == ["b.png"], "not most of what there is to learn from"
     alike = cleaned(*(region(folder / name, "coin") for name in names[:2]))
     assert (len(alike.train), alike.validation) == (2, []), "nothing judges"
 
