@@ -93,15 +93,6 @@ def corrected_regions(
         )
 
 
-def words_by_region(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str]]]:
-    """The words of each region of `annotation` under its id, whatever its mask; a damaged region is passed over."""
-    for region_id, results in by_region(annotation.result).items():
-        try:
-            yield region_id, words_in(results, config)
-        except RequestError:
-            continue
-
-
 def words_in(results: Sequence[Node], config: LabelingConfig) -> dict[str, str]:
     """Each of FIELDS to what the results of one region say there, with single spaces; "" where they say nothing."""
     return {field: _words(config.words.get(field), results) for field in FIELDS}

@@ -66,6 +66,7 @@ def create_app(backend: Backend) -> Flask:
         metrics.WEBHOOKS.labels(action if action in KNOWN_ACTIONS else "other").inc()
         if action == "START_TRAINING":
             return answer_button(backend.jobs, ledger, event["project"]["id"].whole(0))
+        backend.reembedding.submitted()
         return jsonify({"status": "journalled"}), 201
 
     @app.get("/metrics")

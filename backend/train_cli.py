@@ -12,6 +12,9 @@ REFUSED = 2
 """Exit code where the data or the folder cannot be used. It is 1 where something failed that may go well another time,
 as on a full disk, and 128 plus the signal's number where a signal ended the run."""
 
+_CLASSES = 30
+"""That are shown, by name; the report has all."""
+
 
 def train(
     data: Annotated[
@@ -108,12 +111,19 @@ class _bar:
 def _print(report: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from model.training.finetune.report import table
+    from model.training.finetune.judging import METRICS
+    from model.training.finetune.report import class_table, table
 
     console = Console()
     shown = Table(*("field", "metric", "regions", "before", "after"), title=f"{report['base']} → {report['version']}")
     for row in table(report):
         shown.add_row(*row)
     console.print(shown)
+    classes = Table("class", "regions", *METRICS, title="before → after, by class")
+    for cells in class_table(report)[:_CLASSES]:
+        classes.add_row(*map(Text, cells))  # what annotators wrote is no markup
+    if classes.row_count:
+        console.print(classes)
     console.print(f"{out}/checkpoint, {out}/report.md, {out}/curves.png", highlight=False, soft_wrap=True)

@@ -94,7 +94,12 @@ def _column(db: sqlite3.Connection, sql: str, value: object) -> list:
 
 def _split_of(db: sqlite3.Connection, group: set[str], validation: float) -> Split:
     oldest = min((*(_oldest(db, image) or ()), image) for image in group)[-1]
-    draw = int.from_bytes(hashlib.sha256(f"split {oldest}".encode()).digest()[:6], "big") / (1 << 48)
+    return side(oldest, validation)
+
+
+def side(image: str, validation: float) -> Split:
+    """Where an image goes that decides for itself. image: its SHA-256, hex. validation: share of the images, 0..1."""
+    draw = int.from_bytes(hashlib.sha256(f"split {image}".encode()).digest()[:6], "big") / (1 << 48)
     return "validation" if draw < validation else "train"
 
 

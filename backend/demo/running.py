@@ -93,7 +93,7 @@ def _servers(data_dir: Path, port: int, backend_port: int, token: str) -> tuple[
     )
     ours = {"LABEL_STUDIO_URL": label_studio.url, "LABEL_STUDIO_API_KEY": token}
     serve = [str(programs / "pam-studio"), "serve", "--host", LOOPBACK, "--port", str(backend_port)]
-    serve += ["--data-dir", str(data_dir)]
+    serve += ["--data-dir", str(data_dir), "--out", str(data_dir / "regions")]
     # Label Studio would not know the password that another backend of this person's asks for.
     open_to_all = {name: value for name, value in inherited.items() if not name.startswith("PAM_STUDIO_BASIC_AUTH")}
     return label_studio, Server("PAM Studio", serve, open_to_all | ours, backend_port, logs / "pam-studio.log")

@@ -12,6 +12,9 @@ from backend.database import Database
 
 _ROWS_AT_ONCE = 1000
 
+UNSEEN = ""
+"""The `model_version` of memories that no model has seen yet."""
+
 _MODELS = 3
 """Of how many models embeddings that were made afterwards are kept: rolling back to one of them forgets nothing."""
 
@@ -20,7 +23,8 @@ _MODELS = 3
 class Memory:
     """One region as an annotator submitted it.
 
-    model_version: of the model whose `embedding` it is: those of two models cannot be compared.
+    model_version: of the model whose `embedding` it is: those of two models cannot be compared. "" where none has seen
+                   the region yet, as one that was drawn by hand; the embedding is empty then.
     category:      never empty. explanation: "" where the annotator left none.
     suggested:     the category that the model had for it, "" where that was not the model's own word.
     embedding:     float16 (E,), see `model.Region`.
@@ -49,12 +53,22 @@ class Memories:
     def replace(
         self, project_id: int, tasks: Mapping[int, Sequence[Memory]], reached: tuple[int, str] | None = None
     ) -> None:
-        """Put these memories in place of those that the tasks left, in one transaction; `reached` is the new state."""
+        """Put these memories in place of those that the tasks left, in one transaction; `reached` is the new state.
+
+        What models saw afterwards of regions that are gone goes with them, and so does what they saw of regions that
+        nobody suggested: their masks may be others by now.
+        """
         with self._file.writing() as db:
             for task_id, memories in tasks.items():
-                db.execute("DELETE FROM memories WHERE project_id = ? AND task_id = ?", (project_id, task_id))
+                of_task = (project_id, task_id)
+                db.execute("DELETE FROM memories WHERE project_id = ? AND task_id = ?", of_task)
                 db.executemany(
                     "INSERT INTO memories VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (_columns(project_id, m) for m in memories)
+                )
+                db.execute(
+                    "DELETE FROM embeddings WHERE project_id = ?1 AND task_id = ?2 AND region_id NOT IN (SELECT "
+                    f"region_id FROM memories WHERE project_id = ?1 AND task_id = ?2 AND model_version <> '{UNSEEN}')",
+                    of_task,
                 )
             if reached is not None:
                 db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", (project_id, *reached))
@@ -84,6 +98,17 @@ class Memories:
             model_version,
         )
         return [_memory(row) for row in rows]
+
+    def unseen_of_project(self, project_id: int, model_version: str) -> list[tuple[int, int]]:
+        """What `unseen` gives, of one project and of regions that nobody suggested alone."""
+        rows = self._file.read(
+            "SELECT project_id, task_id FROM memories AS known WHERE project_id = ? AND model_version = ? AND "
+            f"NOT {_SEEN} GROUP BY task_id ORDER BY MAX(rowid) DESC",
+            project_id,
+            UNSEEN,
+            model_version,
+        )
+        return [(row["project_id"], row["task_id"]) for row in rows]
 
     def unseen(self, model_version: str) -> Iterator[tuple[int, int]]:
         """Project and task ids of the memories that a model has not seen the regions of, the newest first."""

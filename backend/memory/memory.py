@@ -14,15 +14,18 @@ from itertools import islice
 import numpy as np
 from cachetools import LRUCache
 
-from backend.annotations import words_by_region
+from backend.annotations import by_region, is_mask, words_in
 from backend.category import category_name
-from backend.errors import LedgerError
+from backend.closed_list import can_say
+from backend.errors import LedgerError, RequestError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
+from backend.ledger.memories import UNSEEN
 from backend.memory.index import MOST, Index, Neighbour
 from backend.memory.opinion import Opinion, Source, weigh
 from backend.outcome import is_outdated
 from backend.suggestion import from_text
+from backend.webhook_event import Annotation
 from model.region import Region, Words
 
 PROJECTS = 8
@@ -41,7 +44,8 @@ log = logging.getLogger(__name__)
 class Advice:
     """A region as it is to be suggested, and for each field that memory spoke about, whose word it is.
 
-    explain: whether the category is memory's, and nobody has explained it yet: the model should.
+    explain: whether the category is memory's, and nobody has explained it yet: the model should. It cannot where
+             somebody wrote what is no name; there is no explanation then.
     """
 
     region: Region
@@ -106,7 +110,18 @@ class ProjectMemories:
             sources["explanation"] = "memory"
             words = replace(words, explanation=text, log_probabilities=scores)
         changed = words.category != region.words.category
-        return Advice(replace(region, words=words), sources, explain=changed and settled is None)
+        unexplained = changed and settled is None
+        if unexplained and not can_say(words.category):
+            return Advice(replace(region, words=replace(words, explanation="")), sources)  # that of another is no use
+        return Advice(replace(region, words=words), sources, explain=unexplained)
+
+    def catch_up(self, project_id: int, config: LabelingConfig, model_version: str) -> None:
+        """Have in the ledger what annotators named since the last time, and in the index that clicks look into.
+
+        Raises LedgerError.
+        """
+        with self._locks[project_id % _LOCKS]:
+            self._catch_up(project_id, config, model_version)
 
     def see(self, project_id: int, task_id: int, model_version: str, embeddings: Mapping[str, np.ndarray]) -> None:
         """Take in what a model sees in regions that were suggested by another one: region id to float (E,)."""
@@ -180,30 +195,39 @@ class ProjectMemories:
 
         width: of the embeddings; where it is None and there are no memories to tell it, there is no index.
         """
+        held = self._catch_up(project_id, config, model_version)
+        if held is None:
+            number, read_with = self._ledger.memories.state(project_id)
+            held = self._read(project_id, model_version, width)
+            if held is None:
+                return None
+            held.number, held.config = number, read_with
+            with self._lock:
+                self._held[project_id, model_version] = held
+        return held.index
+
+    def _catch_up(self, project_id: int, config: LabelingConfig, model_version: str) -> _Held | None:
+        """Bring the ledger's memories level with its annotations, and what is held of them; None where nothing is."""
         read_with = config.fingerprint
         before = self._ledger.memories.state(project_id)
         number = self._ledger.change_number(project_id)
         with self._lock:
             held = self._held.get((project_id, model_version))
-        known = held is not None and (held.number, held.config) == before
+        if held is not None and (held.number, held.config) != before:
+            held = None
         if before != (number, read_with):
             # Another config reads other words out of the same annotations.
             tasks = self._ledger.changed_since(project_id, before[0] if before[1] == read_with else 0)
             while some := list(islice(tasks, _TASKS_AT_ONCE)):
                 found = {task_id: list(_of_task(project_id, task_id, self._ledger, config)) for task_id in some}
                 self._ledger.memories.replace(project_id, found)
-                if held is not None and known:
+                if held is not None:
                     for task_id, memories in found.items():
                         held.index.replace(task_id, [m for m in memories if m.model_version == model_version])
             self._ledger.memories.replace(project_id, {}, (number, read_with))
-        if held is None or not known:
-            held = self._read(project_id, model_version, width)
-            if held is None:
-                return None
-            with self._lock:
-                self._held[project_id, model_version] = held
-        held.number, held.config = number, read_with
-        return held.index
+        if held is not None:
+            held.number, held.config = number, read_with
+        return held
 
     def _read(self, project_id: int, model_version: str, width: int | None) -> _Held | None:
         newest = list(self._ledger.memories.newest(project_id, model_version, MOST))
@@ -220,20 +244,35 @@ class ProjectMemories:
 
 
 def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConfig) -> Iterator[Memory]:
-    """What annotators called the regions of a task that were suggested; what was drawn by hand leaves no memory."""
+    """What annotators called the regions of a task; one that nobody suggested is still to be seen by a model."""
     suggestions = {suggestion.region_id: suggestion for suggestion in ledger.suggestions_of_task(project_id, task_id)}
     seen_since = ledger.memories.embeddings_of_task(project_id, task_id)
     for annotation in ledger.annotations_of_task(project_id, task_id):
         if annotation.was_cancelled:
             continue
-        for region_id, words in words_by_region(annotation, config):
+        for region_id, words, has_mask in _named(annotation, config):
             suggestion = suggestions.get(region_id)
-            if suggestion is not None and suggestion.embedding is not None and words["category"]:
+            if suggestion is not None and suggestion.embedding is not None:
                 memory = _memory(suggestion, suggestion.embedding, words)
                 yield memory
                 for seen, model_version, embedding in seen_since:
                     if seen == region_id and model_version != memory.model_version:
                         yield replace(memory, model_version=model_version, suggested="", embedding=embedding)
+            elif has_mask and not config.video:
+                said = words["category"], words["explanation"]
+                yield Memory(task_id, region_id, UNSEEN, *said, "", np.zeros(0, np.float16))
+
+
+def _named(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str], bool]]:
+    """Id and words of each region that has a category, and whether it has a mask; a damaged one is passed over."""
+    for region_id, results in by_region(annotation.result).items():
+        try:
+            words = words_in(results, config)
+            has_mask = any(is_mask(result, config) for result in results)
+        except RequestError:
+            continue
+        if words["category"]:
+            yield region_id, words, has_mask
 
 
 def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) -> Memory:

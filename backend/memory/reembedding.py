@@ -1,4 +1,5 @@
-"""What is remembered, seen anew by the model that has taken over: embeddings of two models cannot be compared."""
+"""What is remembered, seen by the model that answers: by one that has taken over, as embeddings of two models cannot be
+compared, and what annotators drew by hand, which no click has shown to any."""
 
 from __future__ import annotations
 
@@ -13,15 +14,19 @@ from backend import labeling_config, metrics, pictures
 from backend.annotations import CorrectedRegion, corrected_regions
 from backend.connections import Connections
 from backend.engine import Engine
-from backend.errors import BackendError
+from backend.errors import BackendError, ConfigError
 from backend.ledger import Ledger
 from backend.memory.memory import ProjectMemories
-from model import EncodedImage, ModelError, Prompt
+from model import EncodedImage, ModelError, Point, Prompt
+from model.everything import deepest
 
 log = logging.getLogger(__name__)
 
 SECONDS = 60.0
 """How often it is looked for memories that the model has not seen: a click's answer may be submitted after the swap."""
+
+PAUSE_SECONDS = 1.0
+"""Between two looks, however much is submitted."""
 
 RETRY_SECONDS = 3600.0
 """After which a task that failed is tried again: its image may be lost for good."""
@@ -36,10 +41,12 @@ _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
 
 
 class Reembedding:
-    """Shows the engine's model the corrected masks that others suggested, task by task, while nobody clicks.
+    """Shows the engine's model the corrected masks that others suggested, or nobody did, task by task, while nobody
+    clicks.
 
-    Until it is done the memory answers for what has been seen. What it has done is in the ledger, so that it goes on
-    there when it was killed. It runs in a thread of its own, for as long as it is referred to.
+    Until it is done the memory answers for what has been seen. What is to do and what is done is in the ledger, so that
+    it goes on there when it was killed, and nothing queues up here. It runs in a thread of its own, for as long as it
+    is referred to.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Reembedding:
         self._awake, self._stopped = threading.Event(), threading.Event()
         self._failed: dict[tuple[str, int, int], float] = {}
         self._started = False
+        self._looked_through = ""
 
     def start(self) -> None:
         """Begin, or look again at once: the model is another one."""
@@ -65,18 +73,26 @@ class Reembedding:
             arguments = (weakref.ref(self), self._awake, self._stopped)
             threading.Thread(target=_run, args=arguments, name="reembed", daemon=True).start()
 
+    def submitted(self) -> None:
+        """Look soon at what an annotator has submitted; returns at once, and never fails."""
+        self._awake.set()
+
     def stop(self) -> None:
         """End after the task at hand."""
         self._stopped.set()
         self._awake.set()
 
-    def run(self) -> int:
-        """Go through what the present model has not seen; how many tasks that were. Raises LedgerError."""
+    def run(self, everything: bool = True) -> int:
+        """Go through what the present model has not seen; how many tasks that were. Raises LedgerError.
+
+        everything: all that is remembered; else, where that was looked through before, what was drawn since.
+        """
         version = self._engine.version
         now = time.monotonic()
         self._failed = {task: moment for task, moment in self._failed.items() if moment > now - RETRY_SECONDS}
-        tasks = [task for task in self._ledger.memories.unseen(version) if (version, *task) not in self._failed]
+        tasks = [task for task in self._unseen(version, everything) if (version, *task) not in self._failed]
         tasks = list(dict.fromkeys(tasks))
+        self._looked_through = version
         done = in_a_row = 0
         if tasks:
             log.info("memory: %d tasks are to be seen by %s", len(tasks), version)
@@ -99,6 +115,20 @@ class Reembedding:
         if done == len(tasks) and done:
             self._ledger.memories.forget_models()
         return done
+
+    def _unseen(self, version: str, everything: bool) -> Iterator[tuple[int, int]]:
+        """Project and task ids, of projects that `/setup` has told of; first those that nobody suggested."""
+        for project_id in self._ledger.projects():
+            project = self._ledger.project(project_id)
+            if project is None:
+                continue
+            try:
+                self._memories.catch_up(project_id, _parse_config(project.label_config), version)
+            except ConfigError as error:
+                log.debug("memory: project %d is not read: %s", project_id, error)
+            yield from self._ledger.memories.unseen_of_project(project_id, version)
+        if everything or version != self._looked_through:
+            yield from self._ledger.memories.unseen(version)
 
     def _see(self, project_id: int, task_id: int, version: str) -> None:
         wanted = self._ledger.memories.unseen_of_task(project_id, task_id, version)
@@ -127,19 +157,26 @@ class Reembedding:
 
     def _look(self, image: EncodedImage, regions: Sequence[CorrectedRegion]) -> None:
         version, embeddings = self._engine.embed_in_spare_time(
-            image, [Prompt(region.points, region.box, region.mask) for region in regions]
+            image, [Prompt(_points(region), region.box, region.mask) for region in regions]
         )
         for region, embedding in zip(regions, embeddings, strict=True):
             self._memories.see(region.project_id, region.task_id, version, {region.region_id: embedding})
 
 
+def _points(region: CorrectedRegion) -> tuple[Point, ...]:
+    """The clicks of a region; for one that was drawn by hand the one that most would choose, so that it looks alike."""
+    return region.points if region.points or region.box else (deepest(region.mask),)
+
+
 def _run(reembedding: weakref.ref[Reembedding], awake: threading.Event, stopped: threading.Event) -> None:
+    everything = True
     while not stopped.is_set() and (alive := reembedding()) is not None:
         awake.clear()
         try:
-            alive.run()
+            alive.run(everything)
         except Exception:
             # Nobody else would hear of it, and the next look may go well: the ledger may have been busy.
             log.exception("memory: what is remembered was not seen anew")
         del alive
-        awake.wait(SECONDS)
+        stopped.wait(PAUSE_SECONDS)
+        everything = not awake.wait(SECONDS)

@@ -65,7 +65,8 @@ def fields(kept: Kept) -> Table:
 
 def classes(kept: Kept) -> Table:
     """Before and after by class, as the report has it."""
-    names = sorted({field for scores in kept.report.per_class.values() for field in scores} - {"regions"})
+    known = {field for scores in kept.report.per_class.values() for field in scores} - {"regions"}
+    names = sorted(known, key=lambda name: [*kept.report.validation.fields, name].index(name))
     table = Table("class", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("regions", *names):
         table.add_column(column, justify="right")

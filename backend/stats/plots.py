@@ -46,8 +46,7 @@ def field_plot(stats: Stats) -> str:
     height = 0.8 / len(versions)
     for index, version in enumerate(versions):
         tallies = [stats.fields.get((version, name)) for name in names]
-        offered = [t.kept + t.changed + t.emptied if t else 0 for t in tallies]
-        shares = [t.kept / count if t and count else 0 for t, count in zip(tallies, offered, strict=True)]
+        shares = [(t.acceptance or 0) if t else 0 for t in tallies]
         places = [place + index * height for place in range(len(names))]
         axes.barh(places, shares, height, label=_short(version))
     axes.set_yticks([place + 0.4 - height / 2 for place in range(len(names))], names)
@@ -59,30 +58,32 @@ def field_plot(stats: Stats) -> str:
 
 
 def course_plot(stats: Stats) -> str:
-    """The share of each field that was kept, as time went by; a line is broken where another model took over."""
+    """The share of each field that was kept, as time went by: a panel each, as lines that agree would hide each other.
+
+    A line is broken where another model took over.
+    """
     points = stats.course.points()
     versions = list(dict.fromkeys(point.model_version for point in points))
-    figure, axes = _axes(3.6)
-    for index, name in enumerate((WHOLE, MASK, *FIELDS)):
-        for version in versions:
-            here = [point for point in points if point.model_version == version and name in point.shares]
+    names = (WHOLE, MASK, *FIELDS)
+    figure = Figure(figsize=(8, 2.4 + 0.25 * -(-len(versions) // 2)), layout="constrained")
+    panels = figure.subplots(1, len(names), sharex=True, sharey=True)
+    for axes, name in zip(panels, names, strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(name, fontsize=10)
+        for index, version in enumerate(versions):
+            own = [point for point in points if point.model_version == version]
+            here = [point for point in own if name in point.shares]
             axes.plot(
                 [point.before + point.decided / 2 for point in here], [point.shares[name] for point in here],
-                marker="o", ms=4, lw=2 if name == WHOLE else 1.2, color=f"C{index}",
-                label=name if version == versions[-1] else None,
+                marker="o", ms=4, lw=1.5, color=f"C{index}", label=_short(version),
             )  # fmt: skip
-    for version in versions:
-        first = next(point for point in points if point.model_version == version)
-        axes.axvline(first.before, color="#999999", lw=0.8, ls=":")
-        axes.annotate(
-            _short(version), (first.before, 0.02), rotation=90, fontsize=7, color="#666666", va="bottom",
-            xytext=(2, 0), textcoords="offset points",
-        )  # fmt: skip
-    axes.set_xlim(left=0)
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("suggestions that were decided on, in the order in which they were made")
-    axes.set_ylabel("kept as suggested")
-    axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+            axes.axvline(own[0].before, color="#999999", lw=0.8, ls=":")
+    panels[0].set_xlim(left=0)
+    panels[0].set_ylim(-0.05, 1.05)
+    panels[0].set_ylabel("kept as suggested")
+    figure.supxlabel("suggestions that were decided on, in the order in which they were made", fontsize=10)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=2, loc="outside upper center", frameon=False)
     return _svg(figure)
 
 

@@ -115,13 +115,13 @@ def _fields(stats: Stats) -> Table:
     for version, name in sorted(stats.fields, key=lambda key: (place[key[0]], (MASK, *FIELDS).index(key[1]))):
         tally = stats.fields[version, name]
         counts = map(str, (tally.kept, tally.changed, tally.emptied, tally.added))
-        rows.append([version, name, *counts, _share(tally.change.value)])
+        rows.append([version, name, *counts, _whole(tally.acceptance), _share(tally.change.value)])
     return Table(
         "By field",
-        ("model", "field", "kept", "changed", "emptied", "added", "change"),
+        ("model", "field", "kept", "changed", "emptied", "added", "acceptance", "change"),
         rows,
-        "Of the regions that were accepted or corrected. change: on average, the share of a text's letters that was "
-        "changed (Levenshtein distance), and 1 - IoU of a mask.",
+        "Of the regions that were accepted or corrected. acceptance: kept, of all that were offered. change: on "
+        "average, the share of a text's letters that was changed (Levenshtein distance), and 1 - IoU of a mask.",
     )
 
 

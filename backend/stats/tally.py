@@ -69,6 +69,12 @@ class FieldTally:
     added: int = 0
     change: Mean = field(default_factory=Mean)
 
+    @property
+    def acceptance(self) -> float | None:
+        """Kept, of all that were offered; None where none was."""
+        offered = self.kept + self.changed + self.emptied
+        return self.kept / offered if offered else None
+
 
 @dataclass
 class Stats:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 INTAKE_KILLS, RECONCILE_KILLS, EXPORT_KILLS = 70, 70, 70
-TRAINING_KILLS = 15
-
-PROMOTION_KILLS = 20
-"""Of the 50 that training and promotion are promised together."""
+TRAINING_KILLS, PROMOTION_KILLS = 15, 36
+JOB_KILLS = 18
 
 assert INTAKE_KILLS + RECONCILE_KILLS + EXPORT_KILLS >= 200, "so many are promised"
-
-JOB_KILLS = 18
+assert TRAINING_KILLS + PROMOTION_KILLS >= 50, "so many are promised, beside those of jobs and servers"

@@ -62,6 +62,7 @@ def test_a_run_prints_what_it_brought(tmp_path: Path):
     code, told = train(*arguments)
     assert code == 0, told
     assert "words: 1 of 3" in told and "rouge-l" in told and "checkpoint" in told
+    assert "before → after, by class" in told and "cup" in told
     (tmp_path / "run" / "report.json").unlink()
     code, told = train(*arguments, "--seed", 1)
     assert code == 2 and "another run (seed 0, not 1)" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -26,6 +27,7 @@ class Annotator:
         self.page, self.url, self.screenshots = page, url, screenshots
         self._taken = 0
         self._size: tuple[int, int] = (0, 0)
+        self._points = False
 
     def log_in(self, email: str, password: str) -> None:
         self.page.goto(f"{self.url}/user/login")
@@ -52,8 +54,16 @@ class Annotator:
         self._smart_tool().hover()
         self.page.get_by_label("rectangle-tool", exact=True).click()
 
-    def click(self, at: Pixel, *, negative: bool = False) -> None:
-        """Click with the smart point, with Alt held if `negative`, and wait for the suggestion."""
+    def take_up_smart_point(self) -> None:
+        """Have the smart point at hand. Label Studio keeps it for other photographs; pressed again it is the box."""
+        if not self._points:
+            self.switch_on_auto_annotation()
+            self.choose_smart_point()
+            self._points = True
+        expect(self._smart_tool()).to_be_visible()
+
+    def click(self, at: Pixel, *, negative: bool = False) -> dict[str, Any]:
+        """Click with the smart point, with Alt held if `negative`, and wait for the suggestion, which is returned."""
         self.page.keyboard.press(POINT_LABEL)
         with self.page.expect_response(_is_an_answer) as answer:
             if negative:
@@ -62,6 +72,7 @@ class Annotator:
             if negative:
                 self.page.keyboard.up("Alt")
         self._see_suggestion(answer.value.status)
+        return answer.value.json()["data"]
 
     def draw_box(self, corner: Pixel, opposite: Pixel) -> None:
         """Draw with the smart box, and wait for the suggestion."""
@@ -85,6 +96,10 @@ class Annotator:
 
     def accept(self) -> None:
         self.page.get_by_test_id("bottombar-accept-suggestions-button").click()
+        expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_be_hidden()
+
+    def reject(self) -> None:
+        self.page.get_by_test_id("bottombar-reject-suggestions-button").click()
         expect(self.page.get_by_test_id("bottombar-accept-suggestions-button")).to_be_hidden()
 
     def select_region(self, index: int) -> None:
@@ -122,6 +137,18 @@ class Annotator:
         with self.page.expect_response(lambda r: r.request.method == "POST" and "/annotations" in r.url) as answer:
             self.page.get_by_label("Submit current annotation").click()
         assert answer.value.status == 201, answer.value.text()
+
+    def start_training(self, project: int) -> None:
+        """Press *Start Training* where Label Studio has it: in the menu of the project's model."""
+        self.page.goto(f"{self.url}/projects/{project}/settings/ml")
+        self.page.get_by_label("Machine learning model options").click()
+        self.page.get_by_text("Start Training", exact=True).click()
+        self.screenshot("start_training")
+        with self.page.expect_response(lambda r: r.request.method == "POST" and "/train" in r.url) as answer:
+            self.page.get_by_role("button", name="Start Training").click()
+        assert answer.value.status == 200, answer.value.text()
+        expect(self.page.get_by_text("Request Sent!")).to_be_visible()
+        self.screenshot("training_asked_for")
 
     def screenshot(self, name: str) -> None:
         self._taken += 1

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,12 @@ Region = tuple[str, bytes, int, int]
 
 
 class Annotators:
-    """Those who work in a project, by the API that Label Studio's own screen uses."""
+    """Those who work in a project, by the API that Label Studio's own screen uses.
 
-    def __init__(self, demo: Demo, title: str):
+    pictures: PNG files, one for each task.
+    """
+
+    def __init__(self, demo: Demo, title: str, pictures: Sequence[bytes] = ()):
         self.demo = demo
         self._http = httpx.Client(
             base_url=demo.label_studio.url,
@@ -45,9 +48,9 @@ class Annotators:
         ]
         with DemoProject(demo.label_studio.url, demo.token) as connecting:
             connecting.connect(self.project, demo.backend.url)
-        for _ in range(7):
-            # The same photograph each time: what is compared is which regions are there.
-            files = {"file": ("coins.png", photographs.read("coins.png"))}
+        # Unless others are given, the same photograph each time: what is compared is which regions are there.
+        for picture in pictures or [photographs.read("coins.png")] * 7:
+            files = {"file": ("coins.png", picture)}
             self._http.post(f"/api/projects/{self.project}/import", files=files).raise_for_status()
         listed = self._call("GET", f"/api/tasks/?project={self.project}&page_size=100")["tasks"]
         self.tasks = sorted(task["id"] for task in listed)
@@ -55,6 +58,16 @@ class Annotators:
     def create(self, task: int, *regions: list[dict], cancelled: bool = False) -> int:
         body = {"result": sum(regions, []), "was_cancelled": cancelled}
         return self._call("POST", f"/api/tasks/{task}/annotations/", body)["id"]
+
+    def click(self, task: int, x: float, y: float, width: int, height: int) -> dict[str, Any]:
+        """What is suggested for a click at a pixel of a picture of `width` x `height`."""
+        (connected,) = self._call("GET", f"/api/ml/?project={self.project}")
+        frame = {"original_width": width, "original_height": height, "image_rotation": 0}
+        value = {"x": 100 * x / width, "y": 100 * y / height, "width": 0.2, "keypointlabels": ["Object"]}
+        point = {"id": f"click-{x}-{y}", "from_name": "point", "to_name": "image", "type": "keypointlabels"}
+        drawn = frame | point | {"value": value, "is_positive": True, "origin": "manual"}
+        asked = {"task": task, "context": {"result": [drawn]}}
+        return self._call("POST", f"/api/ml/{connected['id']}/interactive-annotating", asked)["data"]
 
     def update(self, annotation: int, **fields: Any) -> None:
         self._call("PATCH", f"/api/annotations/{annotation}/", fields)

@@ -6,7 +6,10 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import imagehash
+import numpy as np
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
@@ -18,8 +21,17 @@ from model.training.finetune.records import RegionRecord, Regions
 SAME_BOX = 0.9
 """IoU from which two boxes on one picture mean one thing."""
 
-HELD_OUT_SHARE = 0.15
-"""Of the pictures, where a data set has no validation split."""
+HELD_OUT_SHARE, MOST_HELD_OUT = 0.15, 1 / 3
+"""Of the pictures: how many are held out where a data set has no validation split, and how many at most where that is
+too small."""
+
+LEAST_JUDGED = 20
+"""Regions that tell better from worse: so many are held out where there are enough pictures. A tenth of them, which is
+what an export puts aside, comes to so many after some 200 corrections only."""
+
+NEAR, MOST_HASHED = 6, 3000
+"""Bits of 64 by which the perceptual hashes of near-duplicates differ at most, as in an export; and how many pictures
+are looked at for that."""
 
 MAX_ANSWER = 512
 """Tokens of a text. No answer is longer (DecodingOptions), and one that was cut would teach to stop in mid-sentence."""
@@ -29,35 +41,35 @@ MAX_ANSWER = 512
 class Splits:
     """What is trained on and what judges it.
 
-    left_out: reason to how many texts or records. held_out: whether the validation regions were taken from those to
+    left_out: reason to how many texts or records. held_out: how many of the validation regions were taken from those to
     train on, picture by picture. single: categories with one region to train on.
     """
 
     train: list[RegionRecord]
     validation: list[RegionRecord]
     left_out: Counter[str]
-    held_out: bool
+    held_out: int
     single: list[str]
 
 
 def prepare(train: Regions, validation: Regions, tokenizer: PreTrainedTokenizerBase, at_most: int) -> Splits:
-    """Clean both splits; without regions to validate, hold some pictures out.
+    """Clean both splits; where few regions validate, hold some pictures out.
 
-    at_most: validation regions that are looked at, drawn by their hashes. Raises RecordError where nothing is left to
+    at_most: validation regions that are looked at, drawn by their hashes; fewer than LEAST_JUDGED of them are not added
+    to where it asks for fewer. Raises RecordError where nothing is left to
     train on.
     """
     left_out = train.left_out + validation.left_out
     learned = _clean(train.regions, tokenizer, left_out)
     judged = _clean(validation.regions, tokenizer, left_out)
-    held_out = not judged
-    if held_out:
-        learned, judged = _hold_out(learned)
+    learned, held_out = _hold_out(learned, len(judged), min(LEAST_JUDGED, at_most))
+    judged += held_out
     if not learned:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in left_out.most_common()) or "it is empty"
         raise RecordError(f"the data set has no region to learn from ({reasons})")
     counts = Counter(region.category.casefold() for region in learned if region.category)
     single = sorted(name for name, count in counts.items() if count == 1)
-    return Splits(learned, sorted(judged, key=_draw)[:at_most], left_out, held_out, single)
+    return Splits(learned, sorted(judged, key=_draw)[:at_most], left_out, len(held_out), single)
 
 
 def _clean(
@@ -124,12 +136,49 @@ def _iou(one: Box | None, other: Box | None) -> float:
     return across * down / max(areas - across * down, 1e-9)
 
 
-def _hold_out(regions: Sequence[RegionRecord]) -> tuple[list[RegionRecord], list[RegionRecord]]:
-    """Some pictures with all their regions; none where there is but one picture."""
-    images = sorted({region.image for region in regions}, key=lambda path: _digest(path.name))
-    count = min(len(images) - 1, max(1, round(HELD_OUT_SHARE * len(images)))) if images else 0
-    held = set(images[:count])
+def _hold_out(
+    regions: Sequence[RegionRecord], judged: int, least: int
+) -> tuple[list[RegionRecord], list[RegionRecord]]:
+    """Some pictures with all their regions, in groups of near-duplicates, until `least` regions judge; `judged` do
+    already. None where there is but one group."""
+    count: Counter[Path] = Counter(region.image for region in regions)
+    wanted = 0 if judged else max(1, round(HELD_OUT_SHARE * len(count)))
+    if not wanted and judged >= least:
+        return list(regions), []
+    groups = sorted(_near_duplicates(sorted(count)), key=lambda group: min(_digest(path.name) for path in group))
+    most = max(wanted, MOST_HELD_OUT * len(count))
+    held: set[Path] = set()
+    for group in groups:
+        if len(held) >= wanted and judged >= least:
+            break
+        if len(held) + len(group) <= most:
+            held |= group
+            judged += sum(count[path] for path in group)
+    if wanted and not held and len(groups) > 1:
+        held = min(groups, key=len)
+    if len(held) == len(count):
+        held = set()
     return [r for r in regions if r.image not in held], [r for r in regions if r.image in held]
+
+
+def _near_duplicates(paths: Sequence[Path]) -> list[set[Path]]:
+    """Pictures that are to be on one side, each in one group; of very many pictures, each is its own."""
+    groups = [{path} for path in paths]
+    if len(paths) > MOST_HASHED:
+        return groups
+    hashes = np.array([_perceptual_hash(path) for path in paths])
+    for i, each in enumerate(hashes):
+        for j in np.flatnonzero((hashes[:i] != each).sum(axis=1) <= NEAR):
+            if groups[i] is not groups[j]:
+                groups[i] |= groups[j]
+                for path in groups[j]:
+                    groups[paths.index(path)] = groups[i]
+    return list({id(group): group for group in groups}.values())
+
+
+def _perceptual_hash(path: Path) -> np.ndarray:
+    with Image.open(path) as file:
+        return imagehash.phash(file.convert("RGB")).hash.ravel()
 
 
 def _draw(region: RegionRecord) -> str:

@@ -166,12 +166,12 @@ def pairs(before: Sequence[Judged], after: Sequence[Judged], field: str) -> list
 
 
 def per_class(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, dict[str, Any]]:
-    """Mean mask and category of each class, before and after; None where there is nothing to compare with."""
+    """Mean of each field's scores in each class, before and after; None where there is nothing to compare with."""
     found: dict[str, dict[str, Any]] = {}
     for name in sorted({one.name for one in before if one.name}):
         mine = [i for i, one in enumerate(before) if one.name == name]
         rows = {"regions": len(mine)}
-        for field in ("mask", "category"):
+        for field in METRICS:
             values = pairs([before[i] for i in mine], [after[i] for i in mine], field)
             rows[field] = [round(float(v), 4) for v in np.mean(values, axis=0)] if values else [None, None]  # type: ignore[assignment]
         found[name] = rows

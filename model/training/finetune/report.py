@@ -51,6 +51,14 @@ def table(report: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+def class_table(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of class, regions, and for each of METRICS the means before and after."""
+    return [
+        (name, str(row["regions"]), *(_both(row.get(field)) for field in METRICS))
+        for name, row in report["per_class"].items()
+    ]
+
+
 def as_markdown(report: dict[str, Any]) -> str:
     """The report to read."""
     data = report["data"]
@@ -65,15 +73,9 @@ def as_markdown(report: dict[str, Any]) -> str:
         *_rows(("field", "metric", "regions", "before", "after"), table(report)),
         "",
         *_old(report["old_words"]),
-        "By class:",
+        "By class, before → after:",
         "",
-        *_rows(
-            ("class", "regions", "mask before", "after", "category before", "after"),
-            [
-                (name, str(row["regions"]), *(_shown(value) for field in ("mask", "category") for value in row[field]))
-                for name, row in report["per_class"].items()
-            ],
-        ),
+        *_rows(("class", "regions", *METRICS), class_table(report)),
     ]
     if report["left_out"]:
         counted = [(reason, str(count)) for reason, count in report["left_out"].items()]
@@ -94,5 +96,5 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
 
 
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _both(means: Sequence[float | None] | None) -> str:
+    return " → ".join("–" if value is None else f"{value:.2f}" for value in means or (None, None))

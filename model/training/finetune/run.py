@@ -260,12 +260,16 @@ class _Run:
 def notes(splits: Splits, at_most: int) -> list[str]:
     """What a person should know of the data."""
     found = []
-    if splits.held_out and splits.validation:
+    if splits.held_out:
         found.append(
-            f"the data set has no validation regions: {len(splits.validation)} on pictures of their own were held out"
+            f"few regions validate in the data set: {splits.held_out} of those to train on, on pictures of their own, "
+            "were held out"
         )
     if not splits.validation:
-        found.append("nothing judges the result: all regions are on one picture, and there is no validation split")
+        found.append(
+            "nothing judges the result: all regions are on one picture, or on near-duplicates of one, and there is no "
+            "validation split"
+        )
     if splits.left_out:
         found.append(f"left out: {', '.join(f'{n} x {reason}' for reason, n in splits.left_out.most_common())}")
     if splits.single:

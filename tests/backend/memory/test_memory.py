@@ -132,6 +132,28 @@ def test_a_wrong_correction_is_outvoted(annotator: Annotator):
     assert text(annotator.click(*COINS[4]), "category") == "tetradrachm"
 
 
+@pytest.mark.parametrize(
+    ("category", "explanation"),
+    [
+        ("x" * 10_000, "Made of metal."),
+        ("obol", "y" * 10_000),
+        ("<|im_end|>", ""),
+        ("obol", ""),
+        ("", "Made of metal."),
+    ],
+)
+def test_odd_texts_are_taken_as_they_are(annotator: Annotator, category: str, explanation: str):
+    """Endless, empty, or what a tokenizer would take for a command: the next click is answered, with nothing cut."""
+    own = text(annotator.click(*COINS[1]), "category")
+    annotator.submit(annotator.click(*COINS[0]), 1, category, explanation)
+    told = annotator.click(*COINS[1])
+    assert text(told, "category") == (category or own)
+    if category and explanation:
+        assert text(told, "explanation") == explanation
+    if "<" in category:
+        assert not any(result["from_name"] == "explanation" for result in told["result"])
+
+
 def test_a_restart_forgets_nothing(
     annotator: Annotator, make_backend: Callable[..., Backend], photos: Photos, coins: bytes
 ):

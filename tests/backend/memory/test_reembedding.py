@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,12 @@ from backend import pictures
 from backend.app import create_app
 from backend.assembly import Backend
 from backend.engine import Engine
-from backend.ledger import Ledger, Memory, Project
+from backend.ledger import Ledger, Memory, Project, Suggestion
+from backend.masks import from_coco_rle
 from backend.memory.reembedding import Reembedding
+from backend.suggestion import from_text
 from model import PAM, Point, Prompt, PromptError, WordOptions, load
+from tests.backend.annotated_project import results
 from tests.backend.conftest import Photos, capture, ready
 from tests.backend.memory.test_memory import COINS, Annotator, text
 from tests.backend.models.runs import BASE, trained
@@ -87,6 +92,76 @@ def test_what_changes_later_keeps_both_views(annotator: Annotator, backend: Back
 
 def of_task(ledger: Ledger) -> list[Memory]:
     return [m for v in (BASE, trained(1)[1]) for m in ledger.memories.of_task(3, 3, v)]
+
+
+def drawn(category: str, place: tuple[int, int], radius: int = 17) -> list[dict[str, Any]]:
+    """A coin that somebody outlined with the brush, and named."""
+    rows, columns = np.ogrid[:303, :384]
+    mask = (rows - place[1]) ** 2 + (columns - place[0]) ** 2 < radius**2
+    return results("by hand", mask, (category, "Made of metal.", ""))
+
+
+def test_what_is_drawn_by_hand_is_remembered(annotator: Annotator, backend: Backend):
+    """Nobody clicked it: its mask is seen, the next of its kind has its name, and none when it is deleted."""
+    for number in (1, 2):
+        annotator.forget(number)
+    own = text(annotator.click(*COINS[1]), "category")
+    annotator.tell("ANNOTATION_CREATED", 3, drawn("obol", COINS[0]))
+    assert text(annotator.click(*COINS[1]), "category") == own, "no model has seen it yet"
+    assert backend.reembedding.run(everything=False) == 1
+    told = annotator.click(*COINS[1])
+    assert (text(told, "category"), told["sources"]["category"]) == ("obol", "memory")
+    assert backend.reembedding.run(everything=False) == 0
+    annotator.forget(3)
+    assert text(annotator.click(*COINS[1]), "category") == own
+    assert backend.ledger.memories.embeddings_of_task(3, 3) == []
+
+
+def test_a_click_on_it_would_have_seen_the_same(annotator: Annotator, backend: Backend):
+    """What is seen of a mask alone can be compared with what clicks see."""
+    backend.ledger.record_suggestion(replace(suggested(backend, annotator.click(*COINS[3])), region_id="clicked"))
+    clicked = backend.ledger.suggestion("clicked")
+    assert clicked is not None and clicked.embedding is not None
+    mask = from_coco_rle(clicked.mask_rle, clicked.height, clicked.width)
+    annotator.tell("ANNOTATION_CREATED", 3, results("by hand", mask, ("obol", "", "")))
+    backend.reembedding.run()
+    ((_, _, seen),) = backend.ledger.memories.embeddings_of_task(3, 3)
+    assert seen.astype(np.float32) @ from_text(clicked.embedding).astype(np.float32) > 0.9
+
+
+def suggested(backend: Backend, prediction: dict[str, Any]) -> Suggestion:
+    suggestion = backend.ledger.suggestion(prediction["result"][0]["id"])
+    assert suggestion is not None
+    return suggestion
+
+
+def test_a_mask_that_is_mended_is_seen_again(annotator: Annotator, backend: Backend):
+    """By its id it is the same region: what was seen of the old mask must not stay."""
+    annotator.tell("ANNOTATION_CREATED", 3, drawn("obol", COINS[0]))
+    backend.reembedding.run()
+    ((_, _, before),) = backend.ledger.memories.embeddings_of_task(3, 3)
+    annotator.tell("ANNOTATION_UPDATED", 3, drawn("obol", (300, 50), 30))
+    backend.reembedding.run()
+    ((_, _, after),) = backend.ledger.memories.embeddings_of_task(3, 3)
+    assert not np.allclose(before, after, atol=0.01)
+
+
+def damaged(category: str) -> list[dict[str, Any]]:
+    region = drawn(category, COINS[0])
+    region[0]["value"]["rle"] = [1, 2, 3]
+    return region
+
+
+def test_a_drawing_that_cannot_be_seen_disturbs_nothing(annotator: Annotator, backend: Backend):
+    """A damaged mask, and one of another picture's size: they are taken in, and the good one beside them is seen."""
+    annotator.tell("ANNOTATION_CREATED", 3, damaged("cup"))
+    small = results("small", np.ones((20, 20), bool), ("cup", "", ""))
+    annotator.tell("ANNOTATION_CREATED", 4, small)
+    good = [result | {"id": "good"} for result in drawn("obol", COINS[0])]
+    annotator.tell("ANNOTATION_CREATED", 5, good)
+    assert backend.reembedding.run() == 1
+    assert [seen for seen, _, _ in backend.ledger.memories.embeddings_of_task(3, 3)] == ["good"]
+    assert backend.reembedding.run() == 0, "the others are not tried without end"
 
 
 def test_an_image_that_is_gone_is_left_for_later(
@@ -190,6 +265,19 @@ def running(make_backend: Callable[..., Backend], photos: Photos, coins: bytes) 
     backend.ledger.remember_project(Project(3, capture("predict_1_click")["label_config"]))
     photos.files[SAVED] = coins
     return backend, Annotator(create_app(backend).test_client(), photos, coins)
+
+
+def test_a_drawing_is_seen_when_it_is_submitted(running: tuple[Backend, Annotator]):
+    """Without a click, and without the webhook's waiting for it."""
+    backend, annotator = running
+    pause = threading.Event()
+    annotator.tell("ANNOTATION_CREATED", 1, drawn("obol", COINS[0]))
+    for _ in range(1200):
+        if backend.ledger.memories.of_task(3, 3, BASE):
+            break
+        pause.wait(0.05)
+    (memory,) = backend.ledger.memories.of_task(3, 3, BASE)
+    assert (memory.category, memory.suggested) == ("obol", "")
 
 
 def test_it_begins_by_itself(running: tuple[Backend, Annotator], other: PAM):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,9 +21,12 @@ TOKENIZER_OF_NANO = load_tokenizer(NANO / TOKENIZER)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures a.png to f.png."""
-    for name in "abcdef":
-        Image.new("RGB", (50, 50)).save(tmp_path / f"{name}.png")
+    """Pictures a.png to f.png, none like another; and a.bmp, which is a.png again."""
+    for number, name in enumerate("abcdef"):
+        pixels = np.random.default_rng(number).integers(0, 256, (5, 5, 3), np.uint8)
+        picture = Image.fromarray(pixels).resize((50, 50), Image.Resampling.NEAREST)
+        picture.save(tmp_path / f"{name}.png")
+    Image.open(tmp_path / "a.png").save(tmp_path / "a.bmp")
     return tmp_path
 
 
@@ -76,6 +80,30 @@ def test_pictures_are_held_out_whole_where_nothing_validates(folder: Path):
     assert held == {one.image for one in again.validation}
     alone = cleaned(*regions[:2])
     assert (len(alone.train), alone.validation) == (2, [])
+
+
+def test_few_that_validate_are_joined_by_others(folder: Path):
+    """Too few to tell better from worse: whole pictures come over, a third of them at most, and none of them stays."""
+    regions = [region(folder / f"{name}.png", "coin", at) for name in "abcde" for at in (1, 26)]
+    judge = (region(folder / "f.png", "coin"),)
+    found = cleaned(*regions, validation=judge, at_most=50)
+    assert found.held_out == 2 and len(found.validation) == 3 and len(found.train) == 8
+    assert not {one.image for one in found.train} & {one.image for one in found.validation}
+    assert cleaned(*regions, validation=judge, at_most=1).held_out == 0, "no more are asked for"
+    many = tuple(region(folder / "f.png", "coin", at / 10) for at in range(20))
+    assert cleaned(*regions, validation=many, at_most=50).held_out == 0, "enough validate"
+
+
+def test_near_duplicates_are_held_out_together(folder: Path):
+    """A picture that was saved again must not judge what was learned from it."""
+    names = ("a.png", "a.bmp", "b.png", "c.png", "d.png", "e.png")
+    found = cleaned(*(region(folder / name, "coin", at) for name in names for at in (2, 25)), at_most=50)
+    held = {one.image.name for one in found.validation}
+    assert held and ("a.png" in held) == ("a.bmp" in held)
+    burst = cleaned(*(region(folder / name, "coin") for name in (*names[:2], "b.png")), at_most=50)
+    assert [one.image.name for one in burst.validation] == ["b.png"], "not most of what there is to learn from"
+    alike = cleaned(*(region(folder / name, "coin") for name in names[:2]))
+    assert (len(alike.train), alike.validation) == (2, []), "nothing judges"
 
 
 def test_only_so_many_judge(folder: Path):

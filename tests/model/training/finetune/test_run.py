@@ -74,6 +74,8 @@ def test_a_run_leaves_a_model_and_what_it_is_worth(options: Make):
     assert all(len(field["before"]) == len(field["after"]) for field in fields.values())
     assert len(fields["caption"]["before"]) == 1 and not fields["explanation"]["before"]
     assert list(report["per_class"]) == ["cup"] and report["per_class"]["cup"]["regions"] == 1
+    for name, field in fields.items():  # one region is its own mean
+        assert report["per_class"]["cup"][name] == [*field["before"], *field["after"]] or [None, None], name
     assert "zh" in pam.config.languages, "Chinese was among the texts"
     assert (chosen.out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((chosen.out / "tensorboard" / "words").iterdir())
@@ -137,22 +139,29 @@ def test_asked_to_end_it_saves_and_says_so(version: Path, undisturbed: Path, tmp
     assert result(out) == result(undisturbed)
 
 
-def test_a_full_disk_leaves_the_last_state(options: Make, undisturbed: Path, version: Path, tmp_path: Path):
-    """The state of an earlier step stays whole, the message says what to do, and with room the run ends the same."""
+@pytest.mark.parametrize(
+    ("stage", "step", "file"), [("words", 3, "words.pt"), ("judging the old model", 7, "checkpoint")]
+)
+def test_a_full_disk_leaves_what_was_whole(
+    undisturbed: Path, version: Path, tmp_path: Path, stage: str, step: int, file: str
+):
+    """In the middle of a saved state, or of the checkpoint: no half of it stays, the message says what to do, and with
+    room the run ends the same."""
     out = tmp_path / "run"
 
-    def full_after_two(stage: str, step: int, steps: int) -> None:
-        if step == 3:
+    def full(now: str, done: int, steps: int) -> None:
+        if (now, done) == (stage, step):
             resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(CheckpointError, match="words.pt cannot be written.*start again"):
-            run(tiny(version, out), full_after_two)
+        with pytest.raises(CheckpointError, match=f"{file}.* cannot be written"):
+            run(tiny(version, out), full)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert torch.load(out / "words.pt", weights_only=True)["step"] == 2
-    assert not list(out.glob(".*.part"))
+    assert torch.load(out / "words.pt", weights_only=True)["step"] == min(step - 1, 6)
+    assert not (out / "report.json").exists() and not (out / "checkpoint" / "model.safetensors").exists()
+    assert not list(out.rglob(".*.part"))
     run(tiny(version, out))
     assert result(out) == result(undisturbed)
 
