@@ -13,20 +13,10 @@ from torch import Tensor
 
 from model import sam as sam2
 from model.errors import TrackError
+from model.frame_encoder import FrameFeatures
 from model.prompt import Prompt
+from model.recall import recall
 from model.sam import SamFeatures, SamOutput
-
-
-@dataclass(frozen=True, eq=False)
-class FrameFeatures:
-    """An encoded frame, batch of one, before it is known what memory adds to it.
-
-    coarse: float (1, C, S/16, S/16); S is the side of SAM 2's square input.
-    fine:   as in SamFeatures.
-    """
-
-    coarse: Tensor
-    fine: tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +33,6 @@ class Memory:
     def rows(self, kept: list[int]) -> Memory:
         """That of some of the objects."""
         return Memory(self.cells[kept], self.pointer[kept])
-
-
-def encode_frame(sam: Any, pixels: Tensor) -> FrameFeatures:
-    """Run the image encoder on one frame, float (1, 3, S, S) as `sam.preprocess` gives it."""
-    return FrameFeatures(*sam2.backbone(sam, pixels))
 
 
 def without_memory(sam: Any, frame: FrameFeatures) -> SamFeatures:
@@ -123,41 +108,42 @@ class Track:
 
     def _recall(self, frame: FrameFeatures, anchor: Memory) -> Tensor:
         """The frame's features conditioned on memory, float (B, C, h, w)."""
-        sam, objects = self._sam, len(anchor.pointer)
+        sam = self._sam
         cells, cell_places = self._cell_memory(anchor)
         pointers, pointer_places = self._pointer_memory(anchor)
         # Position tables are float32; the features' dtype is the model's.
         position = sam.image_encoder.neck.position_encoding(frame.coarse).to(frame.coarse.dtype)
-        seen = sam.memory_attention(
-            curr=_sequence(frame.coarse).expand(-1, objects, -1),
-            curr_pos=_sequence(position).expand(-1, objects, -1),
-            memory=torch.cat([cells, pointers]),
-            memory_pos=torch.cat([cell_places, pointer_places]),
-            num_obj_ptr_tokens=len(pointers),
+        seen = recall(
+            sam.memory_attention,
+            _sequence(frame.coarse),
+            _sequence(position),
+            torch.cat([cells, pointers], dim=1),
+            torch.cat([cell_places, pointer_places], dim=1),
+            pointers.shape[1],
         )
-        return seen.permute(1, 2, 0).unflatten(2, frame.coarse.shape[-2:])
+        return seen.transpose(1, 2).unflatten(2, frame.coarse.shape[-2:])
 
     def _cell_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
-        """Remembered features, (N*h*w, B, M), and their places in space and time; the prompted frame comes first."""
+        """Remembered features, (B, N*h*w, M), and their places in space and time, (1, N*h*w, M); the prompted frame
+        comes first."""
         sam = self._sam
-        place = _sequence(sam.memory_encoder.position_encoding(anchor.cells).to(anchor.cells.dtype))
+        place = _sequence(sam.memory_encoder.position_encoding(anchor.cells[:1]).to(anchor.cells.dtype))
         # The table's last entry means the prompted frame, whatever its age; entry d - 1 means d frames ago.
         ages = [sam.num_maskmem - 1, *range(len(self._cells) - 1, -1, -1)]
         return (
-            torch.cat([_sequence(cells) for cells in (anchor.cells, *self._cells)]),
-            torch.cat([place + sam.maskmem_tpos_enc[age] for age in ages]),
+            torch.cat([_sequence(cells) for cells in (anchor.cells, *self._cells)], dim=1),
+            torch.cat([place + sam.maskmem_tpos_enc[age] for age in ages], dim=1),
         )
 
     def _pointer_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
-        """Object pointers cut into tokens, (N*C/M, B, M), and their ages encoded likewise."""
+        """Object pointers cut into tokens, (B, N*C/M, M), and their ages encoded likewise, (1, N*C/M, M)."""
         sam = self._sam
-        pointers = torch.stack([anchor.pointer, *reversed(self._pointers)])
+        pointers = torch.stack([anchor.pointer, *reversed(self._pointers)], dim=1)
         ages = torch.tensor([self._age + 1, *range(1, len(self._pointers) + 1)], device=pointers.device)
         encoded = get_1d_sine_pe(ages / self._horizon, dim=pointers.shape[-1]).to(pointers.dtype)
-        places = sam.obj_ptr_tpos_proj(encoded)[:, None].expand(-1, pointers.shape[1], -1)
         pieces = pointers.shape[-1] // sam.mem_dim
-        tokens = pointers.unflatten(2, (pieces, sam.mem_dim)).transpose(1, 2).flatten(0, 1)
-        return tokens, places.repeat_interleave(pieces, dim=0)
+        places = sam.obj_ptr_tpos_proj(encoded).repeat_interleave(pieces, dim=0)
+        return pointers.unflatten(2, (pieces, sam.mem_dim)).flatten(1, 2), places[None]
 
 
 def remember(sam: Any, frame: FrameFeatures, output: SamOutput, *, prompted: bool) -> Memory:
@@ -187,5 +173,5 @@ def pointer(sam: Any, output: SamOutput) -> Tensor:
 
 
 def _sequence(maps: Tensor) -> Tensor:
-    """(B, C, h, w) to (h*w, B, C), as sam2's memory attention takes it."""
-    return maps.flatten(2).permute(2, 0, 1)
+    """(B, C, h, w) to (B, h*w, C)."""
+    return maps.flatten(2).transpose(1, 2)

@@ -11,13 +11,14 @@ import torch
 from model import sam as sam2
 from model import video
 from model.errors import TrackError
+from model.frame_encoder import FrameEncoder, FrameFeatures
 from model.pam import PAM
 from model.prompt import Prompt
 from model.sam import MASK_PROMPT_SCALE, SamFeatures, SamOutput
 from model.segmentation import EncodedImage
 from model.segmenting import LOGIT_BOUND
 from model.tracking.masks import TrackedMask
-from model.video import FrameFeatures, Track
+from model.video import Track
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class MemoryFollower:
 
     def __init__(self, pam: PAM, length: int | None):
         self._pam, self._length = pam, length
+        self._encode = FrameEncoder(pam.sam)
         self._groups: list[Group] = []
         self.outputs: dict[Hashable, SamOutput] = {}
 
@@ -41,7 +43,7 @@ class MemoryFollower:
         """See `Follower.step`. The image is encoded once, however many objects there are."""
         pam = self._pam
         pixels = sam2.preprocess(image, pam.image_size).to(pam.device, pam.image_newline.dtype)[None]
-        frame = video.encode_frame(pam.sam, pixels)
+        frame = self._encode(pixels)
         prompted = {key: self._prompted(frame, image, key, prompt) for key, prompt in prompts.items()}
         for key in prompts:
             if self.follows(key):

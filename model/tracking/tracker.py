@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from model.errors import ImageError, PromptError, TrackError
-from model.frames import Frame, Frames
+from model.frames import Frame, Frames, Stream
 from model.pam import PAM
 from model.prompt import Box, Prompt
 from model.sam import SamOutput
@@ -96,6 +97,7 @@ def follow(
     stop: int | None = None,
     *,
     backward: bool = False,
+    read_ahead: bool = True,
 ) -> Generator[FrameMasks, None, None]:
     """Follow objects through a video in one pass; one FrameMasks for every frame, in the order of the walk.
 
@@ -103,6 +105,7 @@ def follow(
              corrected at each later one.
     start:   the first frame of the walk; by default the first anchored one (backward: the last).
     stop:    exclusive; by default the walk goes to the end (backward: through frame 0).
+    read_ahead: whether a thread reads the next frame while the model looks at this one.
     Each `next` is the work of one frame: a lock around the model can be let go of in between, and closing the generator
     cancels. Raises TrackError for anchors that the walk does not meet, and what `Tracker.step` and the frames raise.
     """
@@ -115,5 +118,7 @@ def follow(
         raise TrackError(f"prompts on frames {strays} lie outside of the walk from {start} to {way.stop}")
     # The pointers' ages count in fractions of a short clip, as SAM 2 was trained.
     tracker = Tracker(pam, len(way))
-    for frame in frames.walk(start, way.stop if way.stop >= 0 else None, way.step):
-        yield tracker.step(frame, anchors.get(frame.index))
+    walk = frames.walk(start, way.stop if way.stop >= 0 else None, way.step)
+    with Stream(frames.name, walk, live=False, capacity=1) if read_ahead else nullcontext(walk) as coming:
+        for frame in coming:
+            yield tracker.step(frame, anchors.get(frame.index))

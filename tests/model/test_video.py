@@ -12,9 +12,10 @@ import torch
 from model import PAM
 from model import sam as sam2
 from model.errors import TrackError
+from model.frame_encoder import FrameEncoder, FrameFeatures
 from model.prompt import Box, Point, Prompt
 from model.sam import SamOutput
-from model.video import FrameFeatures, Track, encode_frame, without_memory
+from model.video import Track, without_memory
 
 CLICK = Prompt(points=(Point(300, 200),))
 BOX = Prompt(box=Box(150, 80, 420, 330))
@@ -36,11 +37,11 @@ def prompted(pam: PAM, frame: FrameFeatures, *prompts: Prompt) -> SamOutput:
 
 @torch.inference_mode()
 def follow(pam: PAM, photograph: np.ndarray, count: int, length: int | None, *prompts: Prompt) -> list[SamOutput]:
-    track = Track(pam.sam, length)
-    first = encode_frame(pam.sam, pixels(pam, photograph, 0))
+    track, encode = Track(pam.sam, length), FrameEncoder(pam.sam)
+    first = encode(pixels(pam, photograph, 0))
     outputs = [prompted(pam, first, *prompts)]
     track.start(first, outputs[0])
-    outputs += [track.step(encode_frame(pam.sam, pixels(pam, photograph, i))) for i in range(1, count)]
+    outputs += [track.step(encode(pixels(pam, photograph, i))) for i in range(1, count)]
     return outputs
 
 
@@ -93,7 +94,7 @@ def test_several_objects_are_followed_as_each_alone(nano: PAM, coffee: np.ndarra
 def test_memory_does_not_grow_with_the_video(nano: PAM, coffee: np.ndarray):
     """After the first frames a track holds as many bytes for ever."""
     track = Track(nano.sam)
-    frame = encode_frame(nano.sam, pixels(nano, coffee, 0))
+    frame = FrameEncoder(nano.sam)(pixels(nano, coffee, 0))
     track.start(frame, prompted(nano, frame, CLICK))
     held = []
     for _ in range(20):
@@ -106,7 +107,7 @@ def test_memory_does_not_grow_with_the_video(nano: PAM, coffee: np.ndarray):
 @torch.inference_mode()
 def test_a_new_start_forgets(nano: PAM, coffee: np.ndarray):
     """What was followed before has no part in what is followed then."""
-    frame = encode_frame(nano.sam, pixels(nano, coffee, 0))
+    frame = FrameEncoder(nano.sam)(pixels(nano, coffee, 0))
     used, fresh = Track(nano.sam), Track(nano.sam)
     used.start(frame, prompted(nano, frame, CLICK))
     for _ in range(3):
@@ -129,7 +130,7 @@ def test_half_precision(nano: PAM, coffee: np.ndarray, dtype: torch.dtype):
 @torch.inference_mode()
 def test_what_cannot_be_followed(nano: PAM, coffee: np.ndarray):
     """No prompted frame, no frames."""
-    frame = encode_frame(nano.sam, pixels(nano, coffee, 0))
+    frame = FrameEncoder(nano.sam)(pixels(nano, coffee, 0))
     with pytest.raises(TrackError, match="prompted frame"):
         Track(nano.sam).step(frame)
     with pytest.raises(TrackError, match="0 frames"):
