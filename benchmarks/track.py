@@ -2,11 +2,11 @@
 
     python -m benchmarks.track --out track [--device cuda] [--sizes nano,tiny,large] [--lengths 100,1000]
 
-Both follow by SAM 2's memory with the very same weights (nano's own; of other sizes random ones, which cost as much), on
-the same pictures. "motion" is nano as it ships. For speed they take turns frame by frame, so that a busy machine meets
-all alike, and the median frame counts, after memory has filled: in CPU seconds of one thread, on CUDA in seconds. It
-includes reading the frame; what sam2 reads beforehand is spread over its frames. For memory each has a process of its
-own, and what counts is what that gains after the model is loaded. With --resume, what results.json holds is not
+Both follow by SAM 2's memory with the very same weights (nano's own; of other sizes random ones, which cost as much),
+on the same pictures. "motion" is nano as it ships. For speed they take turns frame by frame, so that a busy machine
+meets all alike, and the median frame counts, after memory has filled: in CPU seconds of one thread, on CUDA in seconds.
+It includes reading the frame; what sam2 reads beforehand is spread over its frames. For memory each has a process of
+its own, and what counts is what that gains after the model is loaded. With --resume, what results.json holds is not
 measured again.
 """
 
@@ -30,6 +30,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 import model
@@ -81,14 +82,13 @@ def boxes(box: Box, objects: int) -> list[Box]:
     return [Box(*(np.array(box) + 3 * (i // 2) * (-1) ** i)) for i in range(objects)]
 
 
-def ours(pam: PAM, folder: Path, objects: Sequence[Box], memory: bool) -> Iterator[np.ndarray]:
+def ours(pam: PAM, folder: Path, objects: Sequence[Box], memory: bool, read_ahead: bool) -> Iterator[np.ndarray]:
     """The first object's masks, bool (H, W), by `model.tracking`."""
     if memory:
         pam = copy.copy(pam)
         pam.config = replace(pam.config, proposals=False)
     prompts = {i: Prompt(box=box) for i, box in enumerate(objects)}
-    # What is read ahead would be read on another's turn.
-    for found in follow(pam, open_frames(folder), {0: prompts}, read_ahead=False):
+    for found in follow(pam, open_frames(folder), {0: prompts}, read_ahead=read_ahead):
         yield found.objects[0].mask
 
 
@@ -103,9 +103,11 @@ def theirs(pam: PAM, folder: Path, objects: Sequence[Box]) -> Iterator[np.ndarra
         yield (logits[:, 0] > 0).cpu().numpy()[0]
 
 
-def masks(way: str, pam: PAM, folder: Path, objects: Sequence[Box]) -> Iterator[np.ndarray]:
+def masks(way: str, pam: PAM, folder: Path, objects: Sequence[Box], *, read_ahead: bool = True) -> Iterator[np.ndarray]:
     """By one of WAYS."""
-    return theirs(pam, folder, objects) if way == "sam2" else ours(pam, folder, objects, memory=way == "studio")
+    if way == "sam2":
+        return theirs(pam, folder, objects)
+    return ours(pam, folder, objects, way == "studio", read_ahead)
 
 
 def speed(size: str, objects: int, folder: Path, box: Box, device: str) -> dict[str, Any]:
@@ -118,7 +120,8 @@ def speed(size: str, objects: int, folder: Path, box: Box, device: str) -> dict[
     for way in ways if size == "nano" else ():
         list(masks(way, pam, folder.with_name(WARM), told))
     seconds: dict[str, list[float]] = {way: [] for way in ways}
-    walks, alike = {way: masks(way, pam, folder, told) for way in ways}, 1.0
+    # What is read ahead would be read on another's turn.
+    walks, alike = {way: masks(way, pam, folder, told, read_ahead=False) for way in ways}, 1.0
     while True:
         found = {way: _timed(walks[way], clock, seconds[way]) for way in ways}
         if found["sam2"] is None or found["studio"] is None:
@@ -207,12 +210,13 @@ def draw(results: list[dict[str, Any]], device: str, path: Path) -> None:
     for way in WAYS:
         long = sorted((each["frames"], each["mib"]) for each in results if each.get("way") == way)
         if long:
-            axes[3].plot(*zip(*long, strict=True), marker="o", color=COLOURS[way], label=NAMES[way])
+            axes[3].plot(*zip(*long, strict=True), marker="o", color=COLOURS[way])
     axes[3].set_xlim(left=0)
     axes[3].set_ylim(bottom=0)
     axes[3].set_xlabel("frames")
     axes[3].set_ylabel("MiB gained, nano")
-    axes[3].legend(fontsize=8, frameon=False)
+    handles = [Line2D([], [], color=COLOURS[way], linewidth=6) for way in WAYS]
+    axes[3].legend(handles, [NAMES[way] for way in WAYS], fontsize=8, frameon=False)
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
     with matplotlib.rc_context({"font.family": "DejaVu Sans"}):

@@ -1,7 +1,8 @@
 """SAM 2's image encoder for frame after frame: what follows from its weights alone is computed once.
 
-Our own forward over sam2's modules. It leaves out what following never reads (the neck's position encodings), keeps the
-trunk's position embedding, and lays each of the neck's two fine convolutions together with the mask decoder's behind it.
+Our own forward over sam2's modules. It leaves out what following never reads (the neck's position encodings), keeps
+the trunk's position embedding, and makes one convolution of each of the neck's fine ones and the mask decoder's behind
+it.
 """
 
 from __future__ import annotations

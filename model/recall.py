@@ -1,7 +1,7 @@
 """What memory adds to a frame: SAM 2's memory attention, many objects on one frame.
 
-Our own forward over sam2's modules, batch first. Until memory is looked at, all objects see the same frame, so that part
-is computed once; keys are turned in place (rotary position), and are summed with their places once for all layers.
+Our own forward over sam2's modules, batch first. Until memory is looked at, all objects see the same frame, so that
+part is computed once; keys are turned in place (rotary position), and summed with their places once for all layers.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Hashable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Protocol
 
