@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,10 @@ from model.frame_encoder import FrameFeatures
 from model.prompt import Prompt
 from model.recall import recall
 from model.sam import SamFeatures, SamOutput
+
+ANCHORS = 4
+"""Prompted frames that are remembered, the latest, where the configuration sets no number. sam2 keeps all of them, and
+memory would grow with every correction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +47,11 @@ def without_memory(sam: Any, frame: FrameFeatures) -> SamFeatures:
 
 
 class Track:
-    """Objects that were prompted on one frame and are followed through the frames that come after it.
+    """Objects that were prompted on the same frames and are followed through those that come after.
 
     Frames come one at a time, in the order of the walk (backward works alike), and none is kept: the memory holds the
-    prompted frame, the features of the last 6 frames and the pointers of the last 15, however long the video.
+    last ANCHORS prompted frames, the features of the last 6 frames and the pointers of the last 15, however long the
+    video.
     """
 
     def __init__(self, sam: Any, length: int | None = None):
@@ -57,8 +64,9 @@ class Track:
             raise TrackError(f"a clip of {length} frames cannot be followed: it needs at least one")
         self._sam = sam
         self._horizon = max(1, min(length or sam.max_obj_ptrs_in_encoder, sam.max_obj_ptrs_in_encoder) - 1)
-        self._anchor: Memory | None = None
-        self._age = 0
+        most = sam.max_cond_frames_in_attn
+        self._anchors: deque[tuple[int, Memory]] = deque(maxlen=most if most > 0 else ANCHORS)
+        self._now = 0
         self._cells: deque[Tensor] = deque(maxlen=sam.num_maskmem - 1)
         self._pointers: deque[Tensor] = deque(maxlen=self._horizon)
 
@@ -68,16 +76,29 @@ class Track:
 
         output: what `sam.decode` said of B prompts on `without_memory(frame)`.
         """
-        self._anchor = remember(self._sam, frame, output, prompted=True)
-        self._age = 0
+        self._anchors.clear()
+        self._now = 0
+        self._anchor(frame, output)
+
+    @torch.inference_mode()
+    def mend(self, frame: FrameFeatures, output: SamOutput, elapsed: int = 1) -> None:
+        """Go on with the same objects, prompted once more, `elapsed` frames after the last one.
+
+        What they were prompted as before stays; what was found since does not, for it had gone astray.
+        """
+        self._now += elapsed
+        self._anchor(frame, output)
+
+    def _anchor(self, frame: FrameFeatures, output: SamOutput) -> None:
+        self._anchors.append((self._now, remember(self._sam, frame, output, prompted=True)))
         self._cells.clear()
         self._pointers.clear()
 
     @torch.inference_mode()
-    def step(self, frame: FrameFeatures) -> SamOutput:
-        """Find the objects on the next frame. Raises TrackError before `start`."""
-        features = self.recall(frame)
-        self._age += 1
+    def step(self, frame: FrameFeatures, elapsed: int = 1) -> SamOutput:
+        """Find the objects on the next frame, `elapsed` frames after the last one. Raises TrackError before `start`."""
+        features = self.recall(frame, elapsed)
+        self._now += elapsed
         size, place = self._sam.image_size, features.embedding
         points, labels = sam2.prompt_tensors(Prompt(), size, size, size, place.device, place.dtype)
         objects = len(place)
@@ -89,28 +110,26 @@ class Track:
         self._pointers.append(memory.pointer)
         return output
 
-    def without(self, row: int) -> None:
-        """Follow the object of that row no more; those after it move up."""
-        kept = [i for i in range(len(self._anchored().pointer)) if i != row]
-        self._anchor = self._anchored().rows(kept)
-        self._cells = deque((cells[kept] for cells in self._cells), self._cells.maxlen)
-        self._pointers = deque((pointer[kept] for pointer in self._pointers), self._pointers.maxlen)
+    def of(self, rows: Sequence[int]) -> Track:
+        """The track of some of the objects, to be gone on with apart from this one."""
+        kept, part = list(rows), copy.copy(self)
+        part._anchors = deque(((at, memory.rows(kept)) for at, memory in self._anchors), self._anchors.maxlen)
+        part._cells = deque((cells[kept] for cells in self._cells), self._cells.maxlen)
+        part._pointers = deque((pointer[kept] for pointer in self._pointers), self._pointers.maxlen)
+        return part
 
     @torch.inference_mode()
-    def recall(self, frame: FrameFeatures) -> SamFeatures:
+    def recall(self, frame: FrameFeatures, elapsed: int = 1) -> SamFeatures:
         """The next frame as memory sees it, once for each object; changes nothing. Raises TrackError before `start`."""
-        return SamFeatures(self._recall(frame, self._anchored()), frame.fine)
-
-    def _anchored(self) -> Memory:
-        if self._anchor is None:
+        if not self._anchors:
             raise TrackError("a track needs a prompted frame before it can follow: call start() first")
-        return self._anchor
+        return SamFeatures(self._recall(frame, elapsed), frame.fine)
 
-    def _recall(self, frame: FrameFeatures, anchor: Memory) -> Tensor:
+    def _recall(self, frame: FrameFeatures, elapsed: int) -> Tensor:
         """The frame's features conditioned on memory, float (B, C, h, w)."""
         sam = self._sam
-        cells, cell_places = self._cell_memory(anchor)
-        pointers, pointer_places = self._pointer_memory(anchor)
+        cells, cell_places = self._cell_memory()
+        pointers, pointer_places = self._pointer_memory(elapsed)
         # Position tables are float32; the features' dtype is the model's.
         position = sam.image_encoder.neck.position_encoding(frame.coarse).to(frame.coarse.dtype)
         seen = recall(
@@ -123,23 +142,24 @@ class Track:
         )
         return seen.transpose(1, 2).unflatten(2, frame.coarse.shape[-2:])
 
-    def _cell_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
-        """Remembered features, (B, N*h*w, M), and their places in space and time, (1, N*h*w, M); the prompted frame
-        comes first."""
-        sam = self._sam
-        place = _sequence(sam.memory_encoder.position_encoding(anchor.cells[:1]).to(anchor.cells.dtype))
-        # The table's last entry means the prompted frame, whatever its age; entry d - 1 means d frames ago.
-        ages = [sam.num_maskmem - 1, *range(len(self._cells) - 1, -1, -1)]
+    def _cell_memory(self) -> tuple[Tensor, Tensor]:
+        """Remembered features, (B, N*h*w, M), and their places in space and time, (1, N*h*w, M); prompted frames come
+        first."""
+        sam, anchored = self._sam, [memory.cells for _, memory in self._anchors]
+        place = _sequence(sam.memory_encoder.position_encoding(anchored[0][:1]).to(anchored[0].dtype))
+        # The table's last entry means a prompted frame, whatever its age; entry d - 1 means d frames ago.
+        ages = [*[sam.num_maskmem - 1] * len(anchored), *range(len(self._cells) - 1, -1, -1)]
         return (
-            torch.cat([_sequence(cells) for cells in (anchor.cells, *self._cells)], dim=1),
+            torch.cat([_sequence(cells) for cells in (*anchored, *self._cells)], dim=1),
             torch.cat([place + sam.maskmem_tpos_enc[age] for age in ages], dim=1),
         )
 
-    def _pointer_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
+    def _pointer_memory(self, elapsed: int) -> tuple[Tensor, Tensor]:
         """Object pointers cut into tokens, (B, N*C/M, M), and their ages encoded likewise, (1, N*C/M, M)."""
         sam = self._sam
-        pointers = torch.stack([anchor.pointer, *reversed(self._pointers)], dim=1)
-        ages = torch.tensor([self._age + 1, *range(1, len(self._pointers) + 1)], device=pointers.device)
+        pointers = torch.stack([*(memory.pointer for _, memory in self._anchors), *reversed(self._pointers)], dim=1)
+        prompted = [self._now + elapsed - at for at, _ in self._anchors]
+        ages = torch.tensor([*prompted, *range(1, len(self._pointers) + 1)], device=pointers.device)
         encoded = get_1d_sine_pe(ages / self._horizon, dim=pointers.shape[-1]).to(pointers.dtype)
         pieces = pointers.shape[-1] // sam.mem_dim
         places = sam.obj_ptr_tpos_proj(encoded).repeat_interleave(pieces, dim=0)
@@ -154,8 +174,8 @@ def remember(sam: Any, frame: FrameFeatures, output: SamOutput, *, prompted: boo
     """
     shown = output.visible_logits[:, :1].float()
     mask = F.interpolate(shown, size=(sam.image_size, sam.image_size), mode="bilinear", align_corners=False)
-    mask = (mask > 0).float() if prompted else mask.sigmoid()
-    mask = mask * sam.sigmoid_scale_for_mem_enc + sam.sigmoid_bias_for_mem_enc
+    mask = (mask > 0).float() if prompted else mask.sigmoid_()
+    mask.mul_(sam.sigmoid_scale_for_mem_enc).add_(sam.sigmoid_bias_for_mem_enc)
     dtype = frame.coarse.dtype
     cells = sam.memory_encoder(frame.coarse, mask.to(dtype), skip_mask_sigmoid=True)["vision_features"]
     present = (output.object_score > 0).to(dtype)
