@@ -98,7 +98,8 @@ class MotionFollower:
         self, image: np.ndarray, prompts: Mapping[Hashable, Prompt], elapsed: int = 1
     ) -> dict[Hashable, TrackedMask]:
         """See `Follower.step`."""
-        found = {key: self._follow(thing, image) for key, thing in self._things.items()}
+        told = {key for key, prompt in prompts.items() if prompt.box is not None or prompt.mask is not None}
+        found = {key: self._follow(thing, image) for key, thing in self._things.items() if key not in told}
         for key, (mask, score) in self._prompted(image, prompts, found).items():
             template = templates.take(image, mask)
             before = self._things.get(key)
