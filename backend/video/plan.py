@@ -82,8 +82,6 @@ def _behind(track: Track, way: Stretch, shown: Mapping[int, FrameMask]) -> dict[
     step = -1 if way.backward else 1
     offset = {a.index: step * (way.start - a.index) for a in track.anchors}
     past = sorted((a for a in track.anchors if offset[a.index] > 0), key=lambda a: offset[a.index])
-        (a for a in track.anchors if step * (way.start - a.index) > 0), key=lambda a: abs(way.start - a.index)
-    )
     found = {}
     for anchor in past[:BEHIND]:
         mask = shown.get(anchor.index)

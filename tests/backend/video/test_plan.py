@@ -40,7 +40,7 @@ def test_each_stretch_remembers_the_anchors_behind_it():
 
 
 def test_the_masks_of_anchors_that_were_followed_are_remembered():
-    """A way that was broken off is taken up with its own anchor behind it; the mask of another anchor is not its own."""
+    """A way that was broken off is taken up with its own anchor behind it; another anchor's mask does not count."""
     known = [seen(index, 1) for index in range(10, 21)]
     (first, second, back) = stretches(track(10, 40), known, 1000)
     assert (first.start, sorted(first.behind)) == (20, [10])
