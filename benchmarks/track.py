@@ -205,10 +205,13 @@ def draw(results: list[dict[str, Any]], device: str, path: Path) -> None:
     speeds = [each for each in results if each["what"] == "speed"]
     alone = [each for each in speeds if each["objects"] == 1]
     many = sorted((each for each in speeds if each["size"] == "nano"), key=lambda each: each["objects"])
-    unit = "frame, CPU ms, one thread" if device == "cpu" else "frame, ms"
-    _bars(axes[0], [each for each in alone if each["size"] == "nano"], "size", unit)
-    _bars(axes[1], [each for each in alone if each["size"] != "nano"], "size", unit)
-    _bars(axes[2], many, "objects", unit)
+    second = "CPU second, one thread" if device == "cpu" else "second"
+    _bars(axes[0], [each for each in alone if each["size"] == "nano"], "size", lambda seconds: 1 / seconds)
+    _bars(axes[1], [each for each in alone if each["size"] != "nano"], "size", lambda seconds: 1 / seconds)
+    _bars(axes[2], many, "objects", lambda seconds: 1e3 * seconds)
+    for each in axes[:2]:
+        each.set_ylabel(f"frames per {second}")
+    axes[2].set_ylabel("CPU ms a frame, one thread" if device == "cpu" else "ms a frame")
     axes[2].set_xlabel("objects, nano")
     for way in WAYS:
         long = sorted((each["frames"], each["mib"]) for each in results if each.get("way") == way)
@@ -226,15 +229,14 @@ def draw(results: list[dict[str, Any]], device: str, path: Path) -> None:
         figure.savefig(path)
 
 
-def _bars(axes: Any, speeds: list[dict[str, Any]], by: str, unit: str) -> None:
+def _bars(axes: Any, speeds: list[dict[str, Any]], by: str, value: Callable[[float], float]) -> None:
     ways = [way for way in WAYS if any(way in each["seconds"] for each in speeds)]
     for k, way in enumerate(ways):
-        mine = [(i, each["seconds"][way]) for i, each in enumerate(speeds) if way in each["seconds"]]
+        mine = [(i, value(each["seconds"][way])) for i, each in enumerate(speeds) if way in each["seconds"]]
         places = [i + 0.27 * (k - (len(ways) - 1) / 2) for i, _ in mine]
-        bars = axes.bar(places, [1e3 * value for _, value in mine], 0.25, color=COLOURS[way])
-        axes.bar_label(bars, [f"{1e3 * value:.3g}" for _, value in mine], fontsize=7)
+        bars = axes.bar(places, [height for _, height in mine], 0.25, color=COLOURS[way])
+        axes.bar_label(bars, [f"{height:.3g}" for _, height in mine], fontsize=7)
     axes.set_xticks(range(len(speeds)), [str(each[by]) for each in speeds])
-    axes.set_ylabel(unit)
 
 
 def main() -> None:
