@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ class Stretch:
 
     start, stop: as in `range(start, stop, step)`, step being 1 or, backward, -1; `stop` may be -1.
     is_known:    whether the first frame's mask is in the ledger already.
+    behind:      frames that it does not go through, and what the object is known to be there.
     """
 
     anchor: int
@@ -44,6 +45,7 @@ class Stretch:
     stop: int
     backward: bool = False
     is_known: bool = False
+    behind: Mapping[int, Prompt] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return abs(self.stop - self.start) - self.is_known
@@ -220,6 +222,7 @@ class Tracking:
                     found = follow(
                         pam, frames, {stretch.start: {0: stretch.prompt}}, stretch.start, stretch.stop,
                         backward=stretch.backward,
+                        behind={index: {0: prompt} for index, prompt in stretch.behind.items()},
                     )  # fmt: skip
                 try:
                     for index in range(len(stretch) + stretch.is_known):
