@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-from backend.ledger.tracks import Anchor, FrameMask, Track
+from backend.ledger.tracks import Anchor, FrameMask, Key, Track, Tracks
 from backend.masks import from_coco_rle
 from backend.video.grid import Grid
-from backend.video.tracking import Stretch
 from model.prompt import Box, Prompt
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames to follow an object through, from a prompt on the first of them.
+
+    start, stop: as in `range(start, stop, step)`, step being 1 or, backward, -1; `stop` may be -1.
+    is_known:    whether the first frame's mask is in the ledger already.
+    """
+
+    anchor: int
+    prompt: Prompt
+    start: int
+    stop: int
+    backward: bool = False
+    is_known: bool = False
+
+    def __len__(self) -> int:
+        return abs(self.stop - self.start) - self.is_known
 
 
 def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stretch]:
@@ -27,6 +46,18 @@ def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stret
     if first.index:
         ways.append(_way(track, first, max(-1, first.index - most - 1), -1, reached))
     return [way for way in ways if way is not None and len(way)]
+
+
+def is_untold(tracks: Tracks, key: Key) -> bool:
+    """Whether there is a frame whose mask is known and that is in no event."""
+    events = iter(tracks.events.of(key))
+    event = next(events, None)
+    for mask in tracks.masks(key):
+        while event is not None and event.last < mask.frame:
+            event = next(events, None)
+        if event is None or mask.frame < event.first:
+            return True
+    return False
 
 
 def boxes(track: Track, known: Iterable[FrameMask], grid: Grid) -> tuple[dict[int, Box | None], float]:

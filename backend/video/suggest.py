@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backend import metrics, pictures
+from backend.annotations import region_id
 from backend.answer import worded
 from backend.closed_list import choices
 from backend.connections import Connections
@@ -23,18 +24,25 @@ from backend.masks import from_coco_rle
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.video import anchors, plan
+from backend.video.events import Telling
 from backend.video.grid import Grid, grid_of, rate_of
 from backend.video.keyframes import Keyframe, read_sequence, simplified, write_sequence
+from backend.video.timeline import has_place, timeline
 from backend.video.tracking import Tracking, Work
 from backend.video.video_files import VideoFile, VideoFiles
+from backend.webhook_event import WebhookEvent
 from model.clip import choose_frames, describe_track
 from model.errors import ModelError
+from model.events import NarrationOptions
 from model.frames import FrameLimits, Frames, open_frames
 from model.region import FIELDS
 
 log = logging.getLogger(__name__)
 
 MAX_REGIONS = 200
+
+_LEAST_SECONDS = 1.0
+"""That what happens to an object must last for being an event."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +65,22 @@ class _Region:
     def keyframes(self) -> list[Keyframe]:
         return read_sequence(self.box["value"]["sequence"])
 
+    @property
+    def label(self) -> str | None:
+        labels = self.box["value"]["labels"].value
+        return labels[0] if isinstance(labels, list) and labels and isinstance(labels[0], str) else None
+
 
 class VideoSuggester:
     """Answers what annotators box in videos. Any thread may call it."""
 
     def __init__(self, settings: Settings, engine: Engine, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._studios = settings, engine, studios
-        self._tracks = ledger.tracks
+        self._ledger, self._tracks = ledger, ledger.tracks
         limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
         self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
         self._limits = FrameLimits(max_pixels=settings.max_image_pixels)
-        self.tracking = Tracking(engine, ledger.tracks, self._limits, self._files.release)
+        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self._files.release)
 
     def prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         """Fetch the video of a task that was opened, in the background."""
@@ -110,6 +123,9 @@ class VideoSuggester:
         """The track of a region; the model works on what is new in it when this returns."""
         keyframes, known = region.keyframes, self._tracks.track(key)
         fits = known is not None and (known.sha256, known.rate) == (about.file.sha256, about.grid.rate)
+        if known is not None and known.sha256 != about.file.sha256:
+            self.tracking.cancel(key, "its video was exchanged")
+            self._tracks.forget(key)
         if known is None or not fits:
             frames = about.frames
             known = Track(key, about.file.sha256, frames.height, frames.width, len(frames), about.grid.rate, (), "")
@@ -119,20 +135,31 @@ class VideoSuggester:
             track = anchors.anchored(known, keyframes, sent, about.grid)
             track = replace(track, model_version=self._engine.version, sent=write_sequence(keyframes, about.grid.rate))
         if track.anchors != known.anchors:
-            self.tracking.cancel(key)
+            self.tracking.cancel(key, "asked for anew")
             self._tracks.save(track)
         elif track != known:
             self._tracks.update(track)
         if self.tracking.urge(key) is None:
-            self._work(track, about)
+            self._work(track, region, about, config)
         return track
 
-    def _work(self, track: Track, about: _Video) -> None:
-        """Follow the object through the frames that it was not followed through yet."""
-        stretches = plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)
-        if stretches:
-            self._files.use(about.file.path)
-            self.tracking.start(Work(track.key, about.file.path, stretches))
+    def _work(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> None:
+        """Follow the object through the frames that it was not followed through yet, and tell what was not told."""
+        frames = sum(map(len, plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)))
+        telling = self._telling(track, region, about, config)
+        number = self._tracks.number(track.key)
+        if number is None or not (frames or telling and plan.is_untold(self._tracks, track.key)):
+            return
+        self._files.use(about.file.path)
+        self.tracking.start(Work(track.key, number, about.file.path, frames, telling))
+
+    def _telling(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> Telling | None:
+        seconds = self._settings.video_event_seconds
+        if not seconds or not has_place(config):
+            return None
+        options = NarrationOptions(seconds=seconds, least=min(_LEAST_SECONDS, seconds))
+        hidden = tuple((about.grid.at(first), about.grid.at(last)) for first, last in track.hidden)
+        return Telling(options, choices(config, region.label), hidden)
 
     def _describe(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> Track:
         """The words of an object, from frames spread over all that it was seen on so far."""
@@ -140,7 +167,7 @@ class VideoSuggester:
         chosen = [seen[place] for place in choose_frames(len(seen))]
         masks = {mask.frame: from_coco_rle(mask.rle, track.height, track.width) for mask in chosen}
         with self._engine.turn("describe", self._settings.predict_timeout) as pam:
-            words = describe_track(pam, about.frames, masks, choices(config, _label(region)), self._engine.options)
+            words = describe_track(pam, about.frames, masks, choices(config, region.label), self._engine.options)
         metrics.SUGGESTIONS.inc()
         return replace(track, words={name: words[name] for name in FIELDS})
 
@@ -155,12 +182,35 @@ class VideoSuggester:
         boxes, score = plan.boxes(track, self._tracks.masks(track.key), about.grid)
         keyframes = simplified(boxes, track.height, track.width, self._settings.video_tolerance)
         sequence = write_sequence(keyframes, track.rate)
-        if not keyframes or sequence == list(track.sent):
-            return None
-        if not track.words:
-            track = self._describe(track, region, about, config)
-        self._tracks.update(replace(track, sent=sequence))
-        return Answer(_results(region, sequence, track, config, score), score)
+        results = []
+        if keyframes and sequence != list(track.sent):
+            if not track.words:
+                track = self._describe(track, region, about, config)
+            results = _results(region, sequence, track, config, score)
+            self._tracks.update(replace(track, sent=sequence))
+        results += self._new_events(track.key, region, about, config)
+        return Answer(results, score) if results else None
+
+    def _new_events(self, key: Key, region: _Region, about: _Video, config: LabelingConfig) -> list[dict[str, Any]]:
+        """What was told since the last answer. It is answered once: what came of it on the screen is not known here."""
+        if not has_place(config):
+            return []
+        events = [event for event in self._tracks.events.of(key) if event.caption and not event.is_sent]
+        self._tracks.events.mark_sent(key, events)
+        return timeline(events, region.id, region.label, config, about.grid)
+
+    def stop_for(self, event: WebhookEvent) -> None:
+        """Follow no more what a webhook says is done with: regions that were submitted, or went with their task or
+        annotation."""
+        if not self.tracking.is_busy:
+            return
+        for annotation in event.changed:
+            ids = {name for result in annotation.result if (name := region_id(result)) is not None}
+            self.tracking.cancel_task(annotation.project_id, annotation.task_id, "it was submitted", ids)
+        for project_id, task_id in self._ledger.tasks_of(event.deleted):
+            self.tracking.cancel_task(project_id, task_id, "its annotation was deleted")
+        for task_id in event.deleted_tasks:
+            self.tracking.cancel_task(None, task_id, "its task was deleted")
 
     def close(self) -> None:
         """Break off what goes on in the background."""
@@ -215,11 +265,6 @@ def _results(
             key = "text" if word.kind == "textarea" else word.kind
             results.append(common | {"from_name": word.name, "type": word.kind, "value": {key: [text]}})
     return results
-
-
-def _label(region: _Region) -> str | None:
-    labels = region.box["value"]["labels"].value
-    return labels[0] if isinstance(labels, list) and labels and isinstance(labels[0], str) else None
 
 
 def _address(data: Mapping[str, Any], config: LabelingConfig) -> str:
