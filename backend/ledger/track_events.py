@@ -38,7 +38,7 @@ class TrackEvents:
             f"WHERE track = (SELECT id FROM tracks WHERE {IS_KEY}) ORDER BY first",
             *key,
         )
-        return [TrackEvent(*row[:4], bool(row["is_sent"])) for row in rows]
+        return [TrackEvent(id, first, last, caption, bool(is_sent)) for id, first, last, caption, is_sent in rows]
 
     def put(self, key: Key, events: Collection[TrackEvent]) -> None:
         """Keep events, in place of those that begin on the same frames; nothing where the track is gone."""

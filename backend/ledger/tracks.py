@@ -25,12 +25,15 @@ class Anchor:
     id:     tells the anchors of a track apart for as long as it lives.
     index:  of the frame in the file, from 0.
     number: of the frame in Label Studio, from 1.
+    iou:    of the box that the screen showed there until then, 0 where it showed the object as gone; None where it said
+            nothing yet.
     """
 
     id: int
     index: int
     number: int
     box: Box
+    iou: float | None = None
 
 
 @dataclass(frozen=True)

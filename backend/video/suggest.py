@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend import metrics, pictures
+from backend import pictures
 from backend.annotations import region_id
 from backend.answer import worded
 from backend.closed_list import choices
@@ -20,18 +20,17 @@ from backend.json_node import Node
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.ledger.tracks import Key, Track
-from backend.masks import from_coco_rle
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.video import anchors, plan
 from backend.video.events import Telling
-from backend.video.grid import Grid, grid_of, rate_of
+from backend.video.grid import grid_of, rate_of
 from backend.video.keyframes import Keyframe, read_sequence, simplified, write_sequence
 from backend.video.timeline import has_place, timeline
 from backend.video.tracking import Tracking, Work
 from backend.video.video_files import VideoFile, VideoFiles
+from backend.video.words import Advise, Video, VideoWords
 from backend.webhook_event import WebhookEvent
-from model.clip import choose_frames, describe_track
 from model.errors import ModelError
 from model.events import NarrationOptions
 from model.frames import FrameLimits, Frames, open_frames
@@ -72,10 +71,14 @@ class _Region:
 
 
 class VideoSuggester:
-    """Answers what annotators box in videos. Any thread may call it."""
+    """Answers what annotators box in videos. Any thread may call it.
 
-    def __init__(self, settings: Settings, engine: Engine, ledger: Ledger, studios: Connections):
+    advise: `Suggester.advised`.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, ledger: Ledger, studios: Connections, advise: Advise):
         self._settings, self._engine, self._studios = settings, engine, studios
+        self._words = VideoWords(settings, engine, ledger, advise)
         self._ledger, self._tracks = ledger, ledger.tracks
         limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
         self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
@@ -95,14 +98,17 @@ class VideoSuggester:
         since the last answer are followed anew; of the others, what was found meanwhile is answered.
         Raises BackendError of every kind.
         """
-        until = time.monotonic() + self._settings.video_seconds
+        began = time.monotonic()
+        until = began + self._settings.video_seconds
         address = _address(task.data, config)
         rate = rate_of(config.video.framerate if config.video else "", task.data)
         regions = list(_regions(request.context or (), config))
+        if not regions:  # such as when a caption on the timeline was mended
+            return None
         studio = self._studios.of(request.project_id)
         with self._files.using(request.project_id, address, task.id, studio) as file:
             frames = self._open(file, task)
-            about = _Video(file, frames, grid_of(frames, rate))
+            about = Video(address, file, frames, grid_of(frames, rate), began)
             begun = [self._begin(Key(request.project_id or 0, task.id, r.id), r, about, config) for r in regions]
             answers = [
                 self._answer(region, track, about, config, until) for region, track in zip(regions, begun, strict=True)
@@ -119,7 +125,7 @@ class VideoSuggester:
             shown = str(error).replace(str(file.path), f"the video of task {task.id}")
             raise VideoFileError(shown) from error
 
-    def _begin(self, key: Key, region: _Region, about: _Video, config: LabelingConfig) -> Track:
+    def _begin(self, key: Key, region: _Region, about: Video, config: LabelingConfig) -> Track:
         """The track of a region; the model works on what is new in it when this returns."""
         keyframes, known = region.keyframes, self._tracks.track(key)
         fits = known is not None and (known.sha256, known.rate) == (about.file.sha256, about.grid.rate)
@@ -143,7 +149,7 @@ class VideoSuggester:
             self._work(track, region, about, config)
         return track
 
-    def _work(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> None:
+    def _work(self, track: Track, region: _Region, about: Video, config: LabelingConfig) -> None:
         """Follow the object through the frames that it was not followed through yet, and tell what was not told."""
         frames = sum(map(len, plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)))
         telling = self._telling(track, region, about, config)
@@ -153,7 +159,7 @@ class VideoSuggester:
         self._files.use(about.file.path)
         self.tracking.start(Work(track.key, number, about.file.path, frames, telling))
 
-    def _telling(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> Telling | None:
+    def _telling(self, track: Track, region: _Region, about: Video, config: LabelingConfig) -> Telling | None:
         seconds = self._settings.video_event_seconds
         if not seconds or not has_place(config):
             return None
@@ -161,18 +167,8 @@ class VideoSuggester:
         hidden = tuple((about.grid.at(first), about.grid.at(last)) for first, last in track.hidden)
         return Telling(options, choices(config, region.label), hidden)
 
-    def _describe(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> Track:
-        """The words of an object, from frames spread over all that it was seen on so far."""
-        seen = [mask for mask in self._tracks.masks(track.key) if mask.box is not None]
-        chosen = [seen[place] for place in choose_frames(len(seen))]
-        masks = {mask.frame: from_coco_rle(mask.rle, track.height, track.width) for mask in chosen}
-        with self._engine.turn("describe", self._settings.predict_timeout) as pam:
-            words = describe_track(pam, about.frames, masks, choices(config, region.label), self._engine.options)
-        metrics.SUGGESTIONS.inc()
-        return replace(track, words={name: words[name] for name in FIELDS})
-
     def _answer(
-        self, region: _Region, track: Track, about: _Video, config: LabelingConfig, until: float
+        self, region: _Region, track: Track, about: Video, config: LabelingConfig, until: float
     ) -> Answer | None:
         work = self.tracking.urge(track.key)
         if work is not None:
@@ -184,14 +180,17 @@ class VideoSuggester:
         sequence = write_sequence(keyframes, track.rate)
         results = []
         if keyframes and sequence != list(track.sent):
-            if not track.words:
-                track = self._describe(track, region, about, config)
+            said = None if track.words else self._words.describe(track, region.label, about, config)
+            if said is not None:
+                track = replace(track, words={name: said.region.words[name] for name in FIELDS})
             results = _results(region, sequence, track, config, score)
+            if said is not None:
+                self._words.record(said, results, track, about, config)
             self._tracks.update(replace(track, sent=sequence))
         results += self._new_events(track.key, region, about, config)
         return Answer(results, score) if results else None
 
-    def _new_events(self, key: Key, region: _Region, about: _Video, config: LabelingConfig) -> list[dict[str, Any]]:
+    def _new_events(self, key: Key, region: _Region, about: Video, config: LabelingConfig) -> list[dict[str, Any]]:
         """What was told since the last answer. It is answered once: what came of it on the screen is not known here."""
         if not has_place(config):
             return []
@@ -224,13 +223,6 @@ class VideoSuggester:
         except BackendError as error:
             # Nobody waits for it: the box that follows meets the same error and reports it.
             log.warning("the video of task %s could not be fetched in advance: %s", task.id, error.message)
-
-
-@dataclass(frozen=True, eq=False)
-class _Video:
-    file: VideoFile
-    frames: Frames
-    grid: Grid
 
 
 def _regions(context: Sequence[Node], config: LabelingConfig) -> Iterator[_Region]:

@@ -6,11 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 from backend import metrics
 from backend.engine import Engine
@@ -18,7 +15,8 @@ from backend.errors import BackendError
 from backend.ledger.tracks import FrameMask, Key, Tracks
 from backend.masks import to_coco_rle
 from backend.video import plan
-from backend.video.events import Narrator, Telling
+from backend.video.events import Narrator
+from backend.video.work import State, Work
 from model.errors import ModelError
 from model.frames import FrameLimits, Frames, open_frames
 from model.tracking import FrameMasks, follow
@@ -32,59 +30,11 @@ _KEPT = 100
 MOST_WORKS = 500
 """Works that wait; the one that was asked for longest ago gives way to the next."""
 
+_AT_ONCE = 1500
+"""Frames up to which events are told in one go, from the first frame on, where the object is followed both ways."""
+
 _BEGUN = 4
 """Works that are held where they are while others go first: each keeps what it remembers of its object in memory."""
-
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-
-
-@dataclass(eq=False)
-class Work:
-    """A track on its way.
-
-    number: of the track in the ledger.
-    frames: how many there are to follow it through. done: how many of them it was followed through.
-    telling: how its events are told, None where nobody asks for them.
-    """
-
-    key: Key
-    number: int
-    path: Path
-    frames: int
-    telling: Telling | None = None
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    state: State = "queued"
-    done: int = 0
-    events: int = 0
-    message: str = ""
-    seconds: float = 0.0
-    waiting: int = 0
-
-    @property
-    def id(self) -> str:
-        """As `/jobs/<id>` takes it."""
-        return f"track-{self.number}"
-
-    def as_json(self) -> dict[str, Any]:
-        """As `GET /jobs` shows it."""
-        left = self.seconds / self.done * (self.frames - self.done) if self.done and not self.is_over else None
-        return {
-            "id": self.id,
-            "kind": "track",
-            "project_id": self.key.project_id,
-            "task_id": self.key.task_id,
-            "region_id": self.key.region_id,
-            "state": self.state,
-            "message": self.message,
-            "frames": {"done": self.done, "of": self.frames},
-            "events": self.events,
-            "seconds_left": None if left is None else round(left, 1),
-            "created_at": self.created_at.isoformat(),
-        }
-
-    @property
-    def is_over(self) -> bool:
-        return self.state in ("done", "failed", "cancelled")
 
 
 class Tracking:
@@ -264,10 +214,12 @@ class Tracking:
             if work.telling is not None:
                 keep = partial(self._keep, work)
                 narrator = Narrator(self._engine, self._tracks, frames, work.key, work.telling, keep)
-            for stretch in plan.stretches(track, self._tracks.masks(work.key), self._most):
+            ways = plan.stretches(track, self._tracks.masks(work.key), self._most)
+            along = sum(map(len, ways)) > _AT_ONCE or not any(way.backward for way in ways)
+            for stretch in ways:
                 for is_flushed in self._through(stretch, frames, work):
                     yield
-                    if is_flushed and narrator is not None:
+                    if is_flushed and along and narrator is not None:
                         yield from self._tell(narrator, work, is_end=False)
             if narrator is not None:
                 yield from self._tell(narrator, work, is_end=True)
