@@ -84,9 +84,12 @@ class SamOutput:
 
     def row(self, index: int) -> SamOutput:
         """The prompt of that number alone, which does not keep the others in memory."""
-        if len(self.logits) == 1:
-            return self
-        return SamOutput(*(_row(t, index) for t in (self.logits, self.iou, self.object_score, self.tokens, self.image)))
+        return self if len(self.logits) == 1 else self.rows([index])
+
+    def rows(self, indices: Sequence[int]) -> SamOutput:
+        """Some of the prompts."""
+        kept = list(indices)
+        return SamOutput(*(getattr(self, f.name)[kept] for f in dataclass_fields(self)))
 
     @classmethod
     def together(cls, outputs: Sequence[SamOutput]) -> SamOutput:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +15,14 @@ from torch import Tensor
 
 from model import sam as sam2
 from model.errors import TrackError
+from model.frame_encoder import FrameFeatures
 from model.prompt import Prompt
+from model.recall import recall
 from model.sam import SamFeatures, SamOutput
 
-
-@dataclass(frozen=True, eq=False)
-class FrameFeatures:
-    """An encoded frame, batch of one, before it is known what memory adds to it.
-
-    coarse: float (1, C, S/16, S/16); S is the side of SAM 2's square input.
-    fine:   as in SamFeatures.
-    """
-
-    coarse: Tensor
-    fine: tuple[Tensor, Tensor]
+ANCHORS = 4
+"""Prompted frames that are remembered, the latest, where the configuration sets no number. sam2 keeps all of them, and
+memory would grow with every correction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +41,17 @@ class Memory:
         return Memory(self.cells[kept], self.pointer[kept])
 
 
-def encode_frame(sam: Any, pixels: Tensor) -> FrameFeatures:
-    """Run the image encoder on one frame, float (1, 3, S, S) as `sam.preprocess` gives it."""
-    return FrameFeatures(*sam2.backbone(sam, pixels))
-
-
 def without_memory(sam: Any, frame: FrameFeatures) -> SamFeatures:
     """The frame as an image of its own, for a prompt on it."""
     return SamFeatures(frame.coarse + sam.no_mem_embed.view(1, -1, 1, 1), frame.fine)
 
 
 class Track:
-    """Objects that were prompted on one frame and are followed through the frames that come after it.
+    """Objects that were prompted on the same frames and are followed through those that come after.
 
     Frames come one at a time, in the order of the walk (backward works alike), and none is kept: the memory holds the
-    prompted frame, the features of the last 6 frames and the pointers of the last 15, however long the video.
+    last ANCHORS prompted frames, the features of the last 6 frames and the pointers of the last 15, however long the
+    video.
     """
 
     def __init__(self, sam: Any, length: int | None = None):
@@ -72,8 +64,9 @@ class Track:
             raise TrackError(f"a clip of {length} frames cannot be followed: it needs at least one")
         self._sam = sam
         self._horizon = max(1, min(length or sam.max_obj_ptrs_in_encoder, sam.max_obj_ptrs_in_encoder) - 1)
-        self._anchor: Memory | None = None
-        self._age = 0
+        most = sam.max_cond_frames_in_attn
+        self._anchors: deque[tuple[int, Memory]] = deque(maxlen=most if most > 0 else ANCHORS)
+        self._now = 0
         self._cells: deque[Tensor] = deque(maxlen=sam.num_maskmem - 1)
         self._pointers: deque[Tensor] = deque(maxlen=self._horizon)
 
@@ -83,16 +76,29 @@ class Track:
 
         output: what `sam.decode` said of B prompts on `without_memory(frame)`.
         """
-        self._anchor = remember(self._sam, frame, output, prompted=True)
-        self._age = 0
+        self._anchors.clear()
+        self._now = 0
+        self._anchor(frame, output)
+
+    @torch.inference_mode()
+    def mend(self, frame: FrameFeatures, output: SamOutput, elapsed: int = 1) -> None:
+        """Go on with the same objects, prompted once more, `elapsed` frames after the last one.
+
+        What they were prompted as before stays; what was found since does not, for it had gone astray.
+        """
+        self._now += elapsed
+        self._anchor(frame, output)
+
+    def _anchor(self, frame: FrameFeatures, output: SamOutput) -> None:
+        self._anchors.append((self._now, remember(self._sam, frame, output, prompted=True)))
         self._cells.clear()
         self._pointers.clear()
 
     @torch.inference_mode()
-    def step(self, frame: FrameFeatures) -> SamOutput:
-        """Find the objects on the next frame. Raises TrackError before `start`."""
-        features = self.recall(frame)
-        self._age += 1
+    def step(self, frame: FrameFeatures, elapsed: int = 1) -> SamOutput:
+        """Find the objects on the next frame, `elapsed` frames after the last one. Raises TrackError before `start`."""
+        features = self.recall(frame, elapsed)
+        self._now += elapsed
         size, place = self._sam.image_size, features.embedding
         points, labels = sam2.prompt_tensors(Prompt(), size, size, size, place.device, place.dtype)
         objects = len(place)
@@ -104,60 +110,60 @@ class Track:
         self._pointers.append(memory.pointer)
         return output
 
-    def without(self, row: int) -> None:
-        """Follow the object of that row no more; those after it move up."""
-        kept = [i for i in range(len(self._anchored().pointer)) if i != row]
-        self._anchor = self._anchored().rows(kept)
-        self._cells = deque((cells[kept] for cells in self._cells), self._cells.maxlen)
-        self._pointers = deque((pointer[kept] for pointer in self._pointers), self._pointers.maxlen)
+    def of(self, rows: Sequence[int]) -> Track:
+        """The track of some of the objects, to be gone on with apart from this one."""
+        kept, part = list(rows), copy.copy(self)
+        part._anchors = deque(((at, memory.rows(kept)) for at, memory in self._anchors), self._anchors.maxlen)
+        part._cells = deque((cells[kept] for cells in self._cells), self._cells.maxlen)
+        part._pointers = deque((pointer[kept] for pointer in self._pointers), self._pointers.maxlen)
+        return part
 
     @torch.inference_mode()
-    def recall(self, frame: FrameFeatures) -> SamFeatures:
+    def recall(self, frame: FrameFeatures, elapsed: int = 1) -> SamFeatures:
         """The next frame as memory sees it, once for each object; changes nothing. Raises TrackError before `start`."""
-        return SamFeatures(self._recall(frame, self._anchored()), frame.fine)
-
-    def _anchored(self) -> Memory:
-        if self._anchor is None:
+        if not self._anchors:
             raise TrackError("a track needs a prompted frame before it can follow: call start() first")
-        return self._anchor
+        return SamFeatures(self._recall(frame, elapsed), frame.fine)
 
-    def _recall(self, frame: FrameFeatures, anchor: Memory) -> Tensor:
+    def _recall(self, frame: FrameFeatures, elapsed: int) -> Tensor:
         """The frame's features conditioned on memory, float (B, C, h, w)."""
-        sam, objects = self._sam, len(anchor.pointer)
-        cells, cell_places = self._cell_memory(anchor)
-        pointers, pointer_places = self._pointer_memory(anchor)
+        sam = self._sam
+        cells, cell_places = self._cell_memory()
+        pointers, pointer_places = self._pointer_memory(elapsed)
         # Position tables are float32; the features' dtype is the model's.
         position = sam.image_encoder.neck.position_encoding(frame.coarse).to(frame.coarse.dtype)
-        seen = sam.memory_attention(
-            curr=_sequence(frame.coarse).expand(-1, objects, -1),
-            curr_pos=_sequence(position).expand(-1, objects, -1),
-            memory=torch.cat([cells, pointers]),
-            memory_pos=torch.cat([cell_places, pointer_places]),
-            num_obj_ptr_tokens=len(pointers),
+        seen = recall(
+            sam.memory_attention,
+            _sequence(frame.coarse),
+            _sequence(position),
+            torch.cat([cells, pointers], dim=1),
+            torch.cat([cell_places, pointer_places], dim=1),
+            pointers.shape[1],
         )
-        return seen.permute(1, 2, 0).unflatten(2, frame.coarse.shape[-2:])
+        return seen.transpose(1, 2).unflatten(2, frame.coarse.shape[-2:])
 
-    def _cell_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
-        """Remembered features, (N*h*w, B, M), and their places in space and time; the prompted frame comes first."""
-        sam = self._sam
-        place = _sequence(sam.memory_encoder.position_encoding(anchor.cells).to(anchor.cells.dtype))
-        # The table's last entry means the prompted frame, whatever its age; entry d - 1 means d frames ago.
-        ages = [sam.num_maskmem - 1, *range(len(self._cells) - 1, -1, -1)]
+    def _cell_memory(self) -> tuple[Tensor, Tensor]:
+        """Remembered features, (B, N*h*w, M), and their places in space and time, (1, N*h*w, M); prompted frames come
+        first."""
+        sam, anchored = self._sam, [memory.cells for _, memory in self._anchors]
+        place = _sequence(sam.memory_encoder.position_encoding(anchored[0][:1]).to(anchored[0].dtype))
+        # The table's last entry means a prompted frame, whatever its age; entry d - 1 means d frames ago.
+        ages = [*[sam.num_maskmem - 1] * len(anchored), *range(len(self._cells) - 1, -1, -1)]
         return (
-            torch.cat([_sequence(cells) for cells in (anchor.cells, *self._cells)]),
-            torch.cat([place + sam.maskmem_tpos_enc[age] for age in ages]),
+            torch.cat([_sequence(cells) for cells in (*anchored, *self._cells)], dim=1),
+            torch.cat([place + sam.maskmem_tpos_enc[age] for age in ages], dim=1),
         )
 
-    def _pointer_memory(self, anchor: Memory) -> tuple[Tensor, Tensor]:
-        """Object pointers cut into tokens, (N*C/M, B, M), and their ages encoded likewise."""
+    def _pointer_memory(self, elapsed: int) -> tuple[Tensor, Tensor]:
+        """Object pointers cut into tokens, (B, N*C/M, M), and their ages encoded likewise, (1, N*C/M, M)."""
         sam = self._sam
-        pointers = torch.stack([anchor.pointer, *reversed(self._pointers)])
-        ages = torch.tensor([self._age + 1, *range(1, len(self._pointers) + 1)], device=pointers.device)
+        pointers = torch.stack([*(memory.pointer for _, memory in self._anchors), *reversed(self._pointers)], dim=1)
+        prompted = [self._now + elapsed - at for at, _ in self._anchors]
+        ages = torch.tensor([*prompted, *range(1, len(self._pointers) + 1)], device=pointers.device)
         encoded = get_1d_sine_pe(ages / self._horizon, dim=pointers.shape[-1]).to(pointers.dtype)
-        places = sam.obj_ptr_tpos_proj(encoded)[:, None].expand(-1, pointers.shape[1], -1)
         pieces = pointers.shape[-1] // sam.mem_dim
-        tokens = pointers.unflatten(2, (pieces, sam.mem_dim)).transpose(1, 2).flatten(0, 1)
-        return tokens, places.repeat_interleave(pieces, dim=0)
+        places = sam.obj_ptr_tpos_proj(encoded).repeat_interleave(pieces, dim=0)
+        return pointers.unflatten(2, (pieces, sam.mem_dim)).flatten(1, 2), places[None]
 
 
 def remember(sam: Any, frame: FrameFeatures, output: SamOutput, *, prompted: bool) -> Memory:
@@ -168,8 +174,8 @@ def remember(sam: Any, frame: FrameFeatures, output: SamOutput, *, prompted: boo
     """
     shown = output.visible_logits[:, :1].float()
     mask = F.interpolate(shown, size=(sam.image_size, sam.image_size), mode="bilinear", align_corners=False)
-    mask = (mask > 0).float() if prompted else mask.sigmoid()
-    mask = mask * sam.sigmoid_scale_for_mem_enc + sam.sigmoid_bias_for_mem_enc
+    mask = (mask > 0).float() if prompted else mask.sigmoid_()
+    mask.mul_(sam.sigmoid_scale_for_mem_enc).add_(sam.sigmoid_bias_for_mem_enc)
     dtype = frame.coarse.dtype
     cells = sam.memory_encoder(frame.coarse, mask.to(dtype), skip_mask_sigmoid=True)["vision_features"]
     present = (output.object_score > 0).to(dtype)
@@ -187,5 +193,5 @@ def pointer(sam: Any, output: SamOutput) -> Tensor:
 
 
 def _sequence(maps: Tensor) -> Tensor:
-    """(B, C, h, w) to (h*w, B, C), as sam2's memory attention takes it."""
-    return maps.flatten(2).permute(2, 0, 1)
+    """(B, C, h, w) to (B, h*w, C)."""
+    return maps.flatten(2).transpose(1, 2)

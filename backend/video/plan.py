@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from backend.masks import from_coco_rle
 from backend.video.grid import Grid
 from model.prompt import Box, Prompt
 
+BEHIND = 3
+"""Anchors behind a stretch that are shown to the model before it: each costs a frame."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -19,6 +22,7 @@ class Stretch:
 
     start, stop: as in `range(start, stop, step)`, step being 1 or, backward, -1; `stop` may be -1.
     is_known:    whether the first frame's mask is in the ledger already.
+    behind:      frames that it does not go through, and what the object is known to be there.
     """
 
     anchor: int
@@ -27,6 +31,7 @@ class Stretch:
     stop: int
     backward: bool = False
     is_known: bool = False
+    behind: Mapping[int, Prompt] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return abs(self.stop - self.start) - self.is_known
@@ -38,6 +43,7 @@ def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stret
     known: the masks that there are. most: frames to follow an object from one anchor, each way.
     A way that was broken off is taken up on its last frame on which the object was seen.
     """
+    known = list(known)
     reached = _reached(track, known)
     ways = []
     for anchor, end in zip(track.anchors, [*(a.index for a in track.anchors[1:]), track.frames], strict=True):
@@ -45,7 +51,8 @@ def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stret
     first = track.anchors[0]
     if first.index:
         ways.append(_way(track, first, max(-1, first.index - most - 1), -1, reached))
-    return [way for way in ways if way is not None and len(way)]
+    shown = {mask.frame: mask for mask in known if mask.box is not None}
+    return [replace(way, behind=_behind(track, way, shown)) for way in ways if way is not None and len(way)]
 
 
 def is_untold(tracks: Tracks, key: Key) -> bool:
@@ -99,6 +106,21 @@ def _reached(track: Track, known: Iterable[FrameMask]) -> dict[tuple[int, int], 
             if mask.box is not None and (seen is None or step * (mask.frame - seen.frame) > 0):
                 seen = mask
             found[mask.anchor, step] = furthest, seen
+    return found
+
+
+def _behind(track: Track, way: Stretch, shown: Mapping[int, FrameMask]) -> dict[int, Prompt]:
+    """The anchors nearest to a stretch on the side that it leads away from: what was drawn there stays remembered."""
+    step = -1 if way.backward else 1
+    offset = {a.index: step * (way.start - a.index) for a in track.anchors}
+    past = sorted((a for a in track.anchors if offset[a.index] > 0), key=lambda a: offset[a.index])
+    found = {}
+    for anchor in past[:BEHIND]:
+        mask = shown.get(anchor.index)
+        if mask is not None and mask.anchor == anchor.id:
+            found[anchor.index] = Prompt(mask=from_coco_rle(mask.rle, track.height, track.width))
+        else:
+            found[anchor.index] = Prompt(box=anchor.box)
     return found
 
 

@@ -231,7 +231,7 @@ class Tracking:
         with self._engine.turn("track", None) as pam:
             found = follow(
                 pam, frames, {stretch.start: {0: stretch.prompt}}, stretch.start, stretch.stop,
-                backward=stretch.backward,
+                backward=stretch.backward, behind={index: {0: prompt} for index, prompt in stretch.behind.items()},
             )  # fmt: skip
         try:
             for index in range(len(stretch) + stretch.is_known):

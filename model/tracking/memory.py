@@ -11,21 +11,26 @@ import torch
 from model import sam as sam2
 from model import video
 from model.errors import TrackError
+from model.frame_encoder import FrameEncoder, FrameFeatures
 from model.pam import PAM
 from model.prompt import Prompt
 from model.sam import MASK_PROMPT_SCALE, SamFeatures, SamOutput
 from model.segmentation import EncodedImage
 from model.segmenting import LOGIT_BOUND
 from model.tracking.masks import TrackedMask
-from model.video import FrameFeatures, Track
+from model.video import Track
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Group:
-    """Objects that were last prompted on one frame: their memories are of one age, and go through SAM 2 as a batch."""
+    """Objects that were prompted on the same frames: their memories are of one age, and go through SAM 2 as a batch.
+
+    output: what SAM 2's decoder said of them on the last frame.
+    """
 
     keys: list[Hashable]
     track: Track
+    output: SamOutput
 
 
 class MemoryFollower:
@@ -33,33 +38,54 @@ class MemoryFollower:
 
     def __init__(self, pam: PAM, length: int | None):
         self._pam, self._length = pam, length
+        self._encode = FrameEncoder(pam.sam)
         self._groups: list[Group] = []
-        self.outputs: dict[Hashable, SamOutput] = {}
+
+    @property
+    def outputs(self) -> dict[Hashable, SamOutput]:
+        """See `Follower`."""
+        return {key: group.output.row(row) for group in self._groups for row, key in enumerate(group.keys)}
 
     @torch.inference_mode()
-    def step(self, image: np.ndarray, prompts: Mapping[Hashable, Prompt]) -> dict[Hashable, TrackedMask]:
+    def step(self, image: np.ndarray, prompts: Mapping[Hashable, Prompt], elapsed: int) -> dict[Hashable, TrackedMask]:
         """See `Follower.step`. The image is encoded once, however many objects there are."""
         pam = self._pam
         pixels = sam2.preprocess(image, pam.image_size).to(pam.device, pam.image_newline.dtype)[None]
-        frame = video.encode_frame(pam.sam, pixels)
-        prompted = {key: self._prompted(frame, image, key, prompt) for key, prompt in prompts.items()}
-        for key in prompts:
-            if self.follows(key):
-                self.forget(key)
-        outputs: dict[Hashable, SamOutput] = {}
+        frame = self._encode(pixels)
+        prompted = {key: self._prompted(frame, image, key, prompt, elapsed) for key, prompt in prompts.items()}
+        begun = self._anchored(frame, prompted, elapsed)
         for group in self._groups:
-            stepped = group.track.step(frame)
-            outputs |= {key: stepped.row(row) for row, key in enumerate(group.keys)}
-        if prompted:
-            track = Track(pam.sam, self._length)
-            track.start(frame, SamOutput.together(list(prompted.values())))
-            self._groups.append(Group(list(prompted), track))
-        self.outputs = outputs | prompted
-        found = {key: _mask(output, *image.shape[:2]) for key, output in self.outputs.items()}
+            group.output = group.track.step(frame, elapsed)
+        self._groups += begun
+        found = {
+            key: mask
+            for group in self._groups
+            for key, mask in zip(group.keys, _masks(group.output, *image.shape[:2]), strict=True)
+        }
         for key, prompt in prompts.items():
             if prompt.mask is not None and _is_whole(prompt):
                 found[key] = replace(found[key], mask=prompt.mask)
         return found
+
+    def _anchored(self, frame: FrameFeatures, prompted: Mapping[Hashable, SamOutput], elapsed: int) -> list[Group]:
+        """Groups of what was prompted on a frame, taken out of those that they were in."""
+        begun = []
+        for group in list(self._groups):
+            keys = [key for key in group.keys if key in prompted]
+            if keys:
+                track = group.track.of([group.keys.index(key) for key in keys])
+                output = SamOutput.together([prompted[key] for key in keys])
+                track.mend(frame, output, elapsed)
+                begun.append(Group(keys, track, output))
+                for key in keys:
+                    self.forget(key)
+        known = {key for group in begun for key in group.keys}
+        new = [key for key in prompted if key not in known]
+        if new:
+            track, output = Track(self._pam.sam, self._length), SamOutput.together([prompted[key] for key in new])
+            track.start(frame, output)
+            begun.append(Group(new, track, output))
+        return begun
 
     def follows(self, key: Hashable) -> bool:
         """See `Follower.follows`."""
@@ -69,17 +95,18 @@ class MemoryFollower:
         """See `Follower.forget`."""
         for group in self._groups:
             if key in group.keys:
-                row = group.keys.index(key)
-                group.keys.remove(key)
-                if group.keys:
-                    group.track.without(row)
-                else:
+                rows = [row for row, other in enumerate(group.keys) if other != key]
+                if not rows:
                     self._groups.remove(group)
-                self.outputs.pop(key, None)
+                    return
+                group.keys = [group.keys[row] for row in rows]
+                group.track, group.output = group.track.of(rows), group.output.rows(rows)
                 return
         raise TrackError(f"{key} is not followed")
 
-    def _prompted(self, frame: FrameFeatures, image: np.ndarray, key: Hashable, prompt: Prompt) -> SamOutput:
+    def _prompted(
+        self, frame: FrameFeatures, image: np.ndarray, key: Hashable, prompt: Prompt, elapsed: int
+    ) -> SamOutput:
         """What SAM 2 makes of a prompt: on the frame alone, or for clicks on what is followed, of what it remembers."""
         height, width = image.shape[:2]
         followed = next((group for group in self._groups if key in group.keys), None)
@@ -88,7 +115,7 @@ class MemoryFollower:
             output = self._pam.segment(encoded, prompt).output
             return self._as_given(output, prompt.mask) if prompt.mask is not None and _is_whole(prompt) else output
         row = followed.keys.index(key)
-        recalled = followed.track.recall(frame)
+        recalled = followed.track.recall(frame, elapsed)
         mine = SamFeatures(recalled.embedding[row : row + 1], recalled.fine)
         points, labels = sam2.prompt_tensors(
             prompt, height, width, self._pam.image_size, self._pam.device, mine.embedding.dtype
@@ -116,6 +143,11 @@ def _is_whole(prompt: Prompt) -> bool:
     return prompt.mask is not None and prompt.box is None and not prompt.points
 
 
-def _mask(output: SamOutput, height: int, width: int) -> TrackedMask:
-    mask = (sam2.to_image_size(output.visible_logits[:, :1], height, width)[0, 0] > 0).cpu().numpy()
-    return TrackedMask(mask, float(output.iou[0, 0]), float(output.object_score[0, 0].float().sigmoid()))
+def _masks(output: SamOutput, height: int, width: int) -> list[TrackedMask]:
+    """Of each object, one after the other: at a frame's own size, all at once may be large."""
+    shown, scores = output.visible_logits[:, :1], output.iou[:, 0].tolist()
+    present = output.object_score[:, 0].float().sigmoid().tolist()
+    return [
+        TrackedMask((sam2.to_image_size(each[None], height, width)[0, 0] > 0).cpu().numpy(), score, there)
+        for each, score, there in zip(shown, scores, present, strict=True)
+    ]

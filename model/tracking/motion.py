@@ -55,6 +55,9 @@ REST = 8
 """Frames for which it must have changed: less is something that passes before it, and settling costs as much as many
 frames."""
 
+ANCHORS = 4
+"""Prompts whose looks are remembered: an object that is lost may come back as any of them."""
+
 PATIENCE = 5
 """Frames for which a hidden object is looked for where it was going before it is looked for everywhere."""
 
@@ -63,7 +66,7 @@ PATIENCE = 5
 class Thing:
     """An object on the way.
 
-    first:   what the prompt showed.
+    shown:   what the latest prompts showed, at most ANCHORS.
     latest:  what it looked like when its outline was last settled.
     pose:    of `latest` on the last frame.
     motion:  Pose, how it moved from frame to frame when it was last seen: without turning or growing, which a few
@@ -72,7 +75,7 @@ class Thing:
     changed: frames since it looked as it did.
     """
 
-    first: Template
+    shown: tuple[Template, ...]
     latest: Template
     pose: Pose
     mask: np.ndarray
@@ -91,12 +94,17 @@ class MotionFollower:
         self._before: np.ndarray | None = None
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
-    def step(self, image: np.ndarray, prompts: Mapping[Hashable, Prompt]) -> dict[Hashable, TrackedMask]:
+    def step(
+        self, image: np.ndarray, prompts: Mapping[Hashable, Prompt], elapsed: int = 1
+    ) -> dict[Hashable, TrackedMask]:
         """See `Follower.step`."""
-        found = {key: self._follow(thing, image) for key, thing in self._things.items()}
+        told = {key for key, prompt in prompts.items() if prompt.box is not None or prompt.mask is not None}
+        found = {key: self._follow(thing, image) for key, thing in self._things.items() if key not in told}
         for key, (mask, score) in self._prompted(image, prompts, found).items():
             template = templates.take(image, mask)
-            self._things[key] = Thing(template, template, template.place, mask)
+            before = self._things.get(key)
+            shown = (*(before.shown if before else ()), template)[-ANCHORS:]
+            self._things[key] = Thing(shown, template, template.place, mask)
             found[key] = TrackedMask(mask, score, 1.0)
         self._before = image
         return found
@@ -183,7 +191,8 @@ class MotionFollower:
         everywhere = thing.lost > PATIENCE
         places = [(thing.latest, thing.pose if everywhere else guess)]
         if everywhere and thing.lost % 2:  # it may have turned since, or turned back
-            places = [(thing.first, thing.first.place)]
+            old = thing.shown[thing.lost // 2 % len(thing.shown)]
+            places = [(old, old.place)]
         for template, last in places:
             if (hit := search(template, image, last, lost=thing.lost, everywhere=everywhere)) is not None:
                 thing.latest = template

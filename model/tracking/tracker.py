@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
 from model.errors import ImageError, PromptError, TrackError
-from model.frames import Frame, Frames
+from model.frames import Frame, Frames, Stream
 from model.pam import PAM
 from model.prompt import Box, Prompt
 from model.sam import SamOutput
 from model.tracking.masks import FrameMasks, TrackedMask
 
 Prompts = Mapping[Hashable, Prompt]
+
+NOTHING: Mapping[int, Prompts] = MappingProxyType({})
 
 
 class Follower(Protocol):
@@ -24,10 +28,12 @@ class Follower(Protocol):
     outputs: what SAM 2's decoder said of each object on the last frame, where it was asked.
     """
 
-    outputs: dict[Hashable, SamOutput]
+    @property
+    def outputs(self) -> dict[Hashable, SamOutput]: ...
 
-    def step(self, image: np.ndarray, prompts: Prompts) -> dict[Hashable, TrackedMask]:
-        """Find all objects on the next frame, uint8 (H, W, 3); those with a prompt as it says."""
+    def step(self, image: np.ndarray, prompts: Prompts, elapsed: int) -> dict[Hashable, TrackedMask]:
+        """Find all objects on the next frame, uint8 (H, W, 3), `elapsed` frames after the last one; those with a prompt
+        as it says."""
 
     def follows(self, key: Hashable) -> bool:
         """Whether an object was prompted, and not forgotten."""
@@ -41,7 +47,7 @@ class Tracker:
 
     An object begins where it is first prompted. A later prompt corrects it, and the track goes on from there: a box or
     a mask says anew what is meant (a mask alone is taken as it is), clicks alone mend what was followed to this frame.
-    Not thread-safe.
+    What it was prompted as before stays remembered, on a bounded number of frames. Not thread-safe.
     """
 
     def __init__(self, pam: PAM, length: int | None = None):
@@ -55,6 +61,7 @@ class Tracker:
 
             self._follower = MemoryFollower(pam, length)
         self._size: tuple[int, ...] | None = None
+        self._index: int | None = None
 
     @property
     def outputs(self) -> Mapping[Hashable, SamOutput]:
@@ -80,8 +87,9 @@ class Tracker:
                 checked.check(*image.shape[:2])
             except PromptError as error:
                 raise PromptError(f"{key} on frame {frame.index}: {error}") from error
-        self._size = image.shape
-        return FrameMasks(frame.index, frame.time, self._follower.step(image, prompts or {}))
+        elapsed = 1 if self._index is None else max(1, abs(frame.index - self._index))
+        self._size, self._index = image.shape, frame.index
+        return FrameMasks(frame.index, frame.time, self._follower.step(image, prompts or {}, elapsed))
 
     def forget(self, key: Hashable) -> None:
         """Follow an object no more. Raises TrackError for one that is not followed."""
@@ -96,6 +104,8 @@ def follow(
     stop: int | None = None,
     *,
     backward: bool = False,
+    behind: Mapping[int, Prompts] = NOTHING,
+    read_ahead: bool = True,
 ) -> Generator[FrameMasks, None, None]:
     """Follow objects through a video in one pass; one FrameMasks for every frame, in the order of the walk.
 
@@ -103,6 +113,9 @@ def follow(
              corrected at each later one.
     start:   the first frame of the walk; by default the first anchored one (backward: the last).
     stop:    exclusive; by default the walk goes to the end (backward: through frame 0).
+    behind:  prompts on frames before the walk (backward: after it), which the objects are remembered by too; no masks
+             are given of these frames.
+    read_ahead: whether a thread reads the next frame while the model looks at this one.
     Each `next` is the work of one frame: a lock around the model can be let go of in between, and closing the generator
     cancels. Raises TrackError for anchors that the walk does not meet, and what `Tracker.step` and the frames raise.
     """
@@ -113,7 +126,13 @@ def follow(
     way = frames.steps(start, stop, -1 if backward else 1)
     if strays := [frame for frame in at if frame not in way]:
         raise TrackError(f"prompts on frames {strays} lie outside of the walk from {start} to {way.stop}")
+    if strays := [frame for frame in behind if (start - frame) * way.step <= 0]:
+        raise TrackError(f"frames {sorted(strays)} do not lie behind the walk from {start} to {way.stop}")
     # The pointers' ages count in fractions of a short clip, as SAM 2 was trained.
-    tracker = Tracker(pam, len(way))
-    for frame in frames.walk(start, way.stop if way.stop >= 0 else None, way.step):
-        yield tracker.step(frame, anchors.get(frame.index))
+    tracker = Tracker(pam, len(way) if not behind else None)
+    for index in sorted(behind, reverse=backward):
+        tracker.step(frames.read(index), behind[index])
+    walk = frames.walk(start, way.stop if way.stop >= 0 else None, way.step)
+    with Stream(frames.name, walk, live=False, capacity=1) if read_ahead else nullcontext(walk) as coming:
+        for frame in coming:
+            yield tracker.step(frame, anchors.get(frame.index))

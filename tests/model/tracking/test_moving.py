@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.moving import Path, clip
+from benchmarks.perceive.sizes import configuration, fill, outline
 from model import PAM
 from model.frames import Frame
 from model.prompt import Box, Prompt
@@ -67,18 +70,53 @@ def test_an_object_that_is_hidden_for_a_while(nano: PAM):
     assert found[-4:].mean() > 0.7
 
 
-def test_memory_is_flat(nano: PAM):
-    """2,000 frames take no more than 200 did."""
+def test_an_object_that_comes_back_as_it_was_before_it_was_mended(nano: PAM):
+    """It turned, and was boxed anew: what it looked like at first is remembered beside what it looked like then."""
+    rng = np.random.default_rng(1)
+    ground = np.full((96, 128, 3), 90, np.uint8)
+    front, back = (
+        np.kron(rng.integers(120, 255, (6, 8, 3)), np.ones((4, 4, 1))).astype(np.uint8)  # sides of one thing
+        for _ in range(2)
+    )
+    tracker, seen = Tracker(nano), []
+    for i in range(36):
+        side = front if i < 4 or i > 18 else back
+        image = ground.copy()
+        if not 8 <= i <= 18:
+            image[40:64, 20 + i : 52 + i] = side
+        box = Prompt(box=Box(20 + i, 40, 52 + i, 64))
+        found = tracker.step(Frame(i, i / 25, image), {"it": box} if i in (0, 4) else None).objects["it"]
+        seen.append(found.visible and iou(found.mask, np.any(image != ground, axis=2)) > 0.5)
+    assert all(seen[:8]) and not any(seen[8:19])
+    assert all(seen[-5:])
+
+
+@pytest.fixture(scope="module")
+def smallest() -> PAM:
+    """As small as SAM 2's memory can be had, with weights drawn at random: what is kept does not depend on them."""
+    plain = configuration("nano")
+    overrides = (*plain.sam.overrides, "model.image_size=64")
+    sized = (each for each in overrides if each != "model.image_size=256")
+    sam = replace(plain.sam, overrides=tuple(each.replace("feat_sizes=[16,16]", "feat_sizes=[4,4]") for each in sized))
+    config = replace(plain, name="smallest", sam=sam, proposals=False, close_up=0)
+    return fill(outline(config), torch.device("cpu"), torch.float32).eval()
+
+
+@pytest.mark.parametrize("by", ["motion", "memory"])
+def test_memory_is_flat(nano: PAM, smallest: PAM, by: str):
+    """2,000 frames take no more than 200 did, by SAM 2's memory with corrections too."""
     rng = np.random.default_rng(0)
     ground = rng.integers(60, 120, (96, 128, 3)).astype(np.uint8)
     thing = rng.integers(120, 255, (24, 30, 3)).astype(np.uint8)
-    tracker, held = Tracker(nano), {}
+    tracker, held = Tracker(nano if by == "motion" else smallest), {}
     for i in range(2001):
         image = ground.copy()
         x, y = int(49 + 40 * np.sin(i / 30)), int(36 + 30 * np.cos(i / 40))
         image[y : y + 24, x : x + 30] = thing
-        prompts = {"it": Prompt(box=Box(x, y, x + 30, y + 24))} if i == 0 else None
+        box = Prompt(box=Box(x, y, x + 30, y + 24))
+        mended = by == "memory" and i % 100 == 50
+        prompts = {"it": box} if i == 0 or mended else None
         tracker.step(Frame(i, i / 25, image), prompts)
         if i in (200, 2000):
             held[i] = resident()
-    assert held[2000] - held[200] < 48 << 20
+    assert held[2000] - held[200] < (48 if by == "motion" else 24) << 20
