@@ -62,7 +62,7 @@ def create_app(backend: Backend) -> Flask:
     def webhook() -> tuple[Response, int]:
         event = Node.read(request.get_data())
         action = event["action"].text()
-        ledger.journal(action, event.object())
+        suggester.videos.stop_for(ledger.journal(action, event.object()))
         metrics.WEBHOOKS.labels(action if action in KNOWN_ACTIONS else "other").inc()
         if action == "START_TRAINING":
             return answer_button(backend.jobs, ledger, event["project"]["id"].whole(0))
@@ -74,10 +74,7 @@ def create_app(backend: Backend) -> Flask:
         measure(backend.jobs)
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
-    def tracks() -> list[dict[str, Any]]:
-        return [work.as_json() for work in suggester.videos.tracking.works()]
-
-    app.register_blueprint(routes(backend.jobs, ledger, tracks))
+    app.register_blueprint(routes(backend.jobs, ledger, suggester.videos.tracking))
     _guard(app, backend.settings)
     _report_errors(app)
     _measure(app)

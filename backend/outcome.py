@@ -100,7 +100,7 @@ def compare(
     """
     if suggestion is None:
         return Outcome("drawn")
-    words = _word_changes(region, suggestion, config)
+    words = word_changes(region.words, suggestion, config)
     if (suggestion.height, suggestion.width) != region.mask.shape:
         return Outcome("corrected", words=words)
     before = from_coco_rle(suggestion.offered_rle or suggestion.mask_rle, suggestion.height, suggestion.width)
@@ -127,12 +127,11 @@ def is_refined(earlier: Suggestion, later: Suggestion) -> bool:
     )
 
 
-def _word_changes(region: CorrectedRegion, suggestion: Suggestion, config: LabelingConfig) -> dict[str, WordChange]:
+def word_changes(written: Mapping[str, str], suggestion: Suggestion, config: LabelingConfig) -> dict[str, WordChange]:
+    """What became of a suggestion's words, where some were offered or written; written: every one of FIELDS."""
     offered = offered_words(suggestion, config)
     return {
-        name: _change(offered.get(name, ""), region.words[name])
-        for name in FIELDS
-        if offered.get(name) or region.words[name]
+        name: _change(offered.get(name, ""), written[name]) for name in FIELDS if offered.get(name) or written[name]
     }
 
 

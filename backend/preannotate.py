@@ -12,6 +12,7 @@ from typing import Any
 from backend import labeling_config, metrics
 from backend.answer import answer, new_region_id
 from backend.closed_list import choices
+from backend.described import described, likeliest
 from backend.engine import Engine, ModelNotReady
 from backend.errors import BackendError, LabelStudioError, PictureError
 from backend.labeling_config import LabelingConfig
@@ -20,7 +21,7 @@ from backend.outcome import as_offered
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.studio_tasks import StudioTasks
-from backend.suggest import Prediction, Suggester, address_of, described, likeliest
+from backend.suggest import Prediction, Suggester, address_of
 from backend.suggestion import Suggestion
 from model import Segmentation
 from model.everything import EverythingOptions, deepest

@@ -114,6 +114,11 @@ class Settings(BaseSettings):
         20_000, ge=1, description="Frames that an object is followed through from a box, each way; then box it again."
     )
     video_tolerance: float = Field(1.5, ge=0, description="How far, in pixels, a box between two keyframes may be off.")
+    video_event_seconds: float = Field(
+        8.0,
+        ge=0,
+        description="Longest part of a video with a caption of its own, where the config has a timeline; 0 for none.",
+    )
     video_rate: float = Field(
         6.0, gt=0, le=1000, description="Frames each second of a video that go into the data set, at least 16 in all."
     )

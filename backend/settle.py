@@ -10,6 +10,7 @@ from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, OutcomeRow, Suggestion
 from backend.ledger.outcomes import Fate
 from backend.outcome import compare, is_refined
+from backend.video.outcome import video_outcomes
 from backend.webhook_event import Annotation
 
 _TASKS_AT_ONCE = 50
@@ -28,7 +29,7 @@ def settle_outcomes(
     max_pixels: largest mask that is read. progress: called with the number of tasks that are done.
     Raises LedgerError.
     """
-    key = f"{config.fingerprint} {max_pixels}"
+    key = f"{config.fingerprint} {max_pixels}" + (" tracks" if config.video else "")
     number, settled_with = ledger.outcomes.settled(project_id)
     now = ledger.change_number(project_id)
     tasks = ledger.changed_since(project_id, number if settled_with == key and number <= now else 0)
@@ -48,7 +49,10 @@ def _of_task(
     suggestions = ledger.suggestions_of_task(project_id, task_id)
     by_id = {suggestion.region_id: suggestion for suggestion in suggestions}
     for annotation in annotations:
-        yield from _of_annotation(annotation, by_id, config, max_pixels)
+        if config.video:
+            yield from video_outcomes(annotation, by_id, config, ledger.tracks)
+        else:
+            yield from _of_annotation(annotation, by_id, config, max_pixels)
     present = {region_id(result) for annotation in annotations for result in annotation.result}
     yield from _of_absent([s for s in suggestions if s.region_id not in present], suggestions, annotations)
 

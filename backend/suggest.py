@@ -9,16 +9,16 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 from cachetools import TTLCache
 
-from backend import labeling_config, masks, metrics, pictures
+from backend import labeling_config, metrics, pictures
 from backend.annotations import words_in
 from backend.answer import answer, new_region_id, with_given
 from backend.closed_list import choices
 from backend.connections import Connections
+from backend.described import described, likeliest
 from backend.encoded_images import EncodedImages, Picture
 from backend.engine import Engine, ModelNotReady, Perceived
 from backend.errors import PictureError, RequestError
@@ -30,14 +30,12 @@ from backend.outcome import as_offered
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.smart_prompt import SmartPrompt, read_prompt
-from backend.suggestion import Suggestion, to_text
+from backend.suggestion import Suggestion
 from backend.video.suggest import VideoSuggester
-from model import Region, Words
+from model import Region
 
 _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
 _STALE_MEMORY = timedelta(days=1)
-_OWN = 8
-"""Categories of the model's own that are kept of a suggestion, so that what it was unsure of can be said later."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Suggester:
     def __init__(self, settings: Settings, engine: Engine, images: EncodedImages, ledger: Ledger, studios: Connections):
         self._settings, self._engine, self._images = settings, engine, images
         self._ledger, self._studios, self.memories = ledger, studios, ProjectMemories(ledger)
-        self.videos = VideoSuggester(settings, engine, ledger, studios)
+        self.videos = VideoSuggester(settings, engine, ledger, studios, self.advised)
         self._follower = Follower(engine, ledger, self.memories if settings.memory else None, settings.max_image_pixels)
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
@@ -221,28 +219,3 @@ def address_of(data: Mapping[str, Any], config: LabelingConfig) -> str:
     if not isinstance(address, str) or not address:
         raise PictureError(f"the task has no image: its data has no text under {config.data_key!r}", code="no_image")
     return address
-
-
-def likeliest(words: Words) -> dict[str, float]:
-    """The categories that the model alone takes to be likeliest, and how probable it takes them to be."""
-    if words.ranking is None:
-        return {words.category: words.scores["category"]}
-    ranked = zip(words.ranking.labels, words.ranking.probabilities, strict=True)
-    return {label: round(float(probability), 6) for label, probability in islice(ranked, _OWN)}
-
-
-def described(region: Region) -> dict[str, Any]:
-    """The fields of a Suggestion that say what a region is."""
-    height, width = region.mask.shape
-    return {
-        "mask_rle": masks.to_coco_rle(region.mask),
-        "height": height,
-        "width": width,
-        "category": region.words.category,
-        "explanation": region.words.explanation,
-        "caption": region.words.caption,
-        "score": region.score,
-        "word_scores": dict(region.words.scores),
-        "model_version": region.model_version,
-        "embedding": None if region.embedding is None else to_text(region.embedding),
-    }

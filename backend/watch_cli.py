@@ -83,8 +83,9 @@ def watch(
     import model  # brings in PyTorch: what is wrong above should be said before
     from backend import watching
     from backend.assembly import word_options
+    from model.events import NarrationOptions
     from model.frames import FrameLimits, open_stream
-    from model.narration import NarrationOptions, narrate
+    from model.narration import narrate
     from model.vocabulary import check_labels
 
     listed = None if labels is None else [label.strip() for label in labels.split(",")]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,42 +16,13 @@ from torch import Tensor
 
 from model.clip import CHOSEN, choose_frames, frame_tokens, region_of
 from model.errors import TrackError
+from model.events import NarrationOptions, Reason, Segment, Segmenter
 from model.frames import Frame
-from model.look import Look, Smoothed
 from model.pam import PAM
 from model.prompt import Prompt
 from model.region import Words
 from model.speaker import PLAIN, WordOptions
 from model.tracking import FrameMasks, TrackedMask, Tracker
-
-Ends = Literal["fixed", "change"]
-Reason = Literal["length", "appearance", "motion", "gone", "end"]
-
-
-@dataclass(frozen=True)
-class NarrationOptions:
-    """When a segment ends, and which are worth words.
-
-    ends:       "fixed": after `seconds`; "change": where something changes, after `seconds` at the latest.
-    seconds:    longest segment.
-    least:      shortest one; a change must also last this long to be one.
-    appearance: how far the colours of an object must move to count as a change: Hellinger distance, 0..1.
-    motion:     how much its speed must change, in its own sizes per second.
-    silent:     whether a segment that is like the one described last is passed over.
-    """
-
-    ends: Ends = "change"
-    seconds: float = 8.0
-    least: float = 0.6
-    appearance: float = 0.3
-    motion: float = 0.6
-    silent: bool = True
-
-    def __post_init__(self) -> None:
-        if self.ends not in get_args(Ends):
-            raise TrackError(f"segments end by {self.ends!r}: choose one of {', '.join(get_args(Ends))}")
-        if not 0 < self.least <= self.seconds:
-            raise TrackError(f"segments last {self.least:g} to {self.seconds:g} s: give 0 < least <= seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,15 +143,10 @@ class _Story:
     def __init__(
         self, pam: PAM, key: Hashable, options: NarrationOptions, labels: Sequence[str] | None, words: WordOptions
     ):
-        self._pam, self._key, self._options, self._labels, self._words = pam, key, options, labels, words
+        self._pam, self._key, self._labels, self._words = pam, key, labels, words
         self._clip = _Clip()
-        self._smoothed = Smoothed(options.least)
-        self._span: tuple[int, float, int, float] | None = None
-        self._start: Look | None = None
-        self._told: Look | None = None
+        self._segmenter = Segmenter(options)
         self._said = ""
-        self._absent_since: float | None = None
-        self._was_gone = False
 
     def is_new(self) -> bool:
         """Whether the next frame is the first of a segment."""
@@ -193,59 +158,28 @@ class _Story:
 
     def goes_on(self, frame: Frame, found: TrackedMask, rows: Tensor | None, arrived: float) -> Event | None:
         """The next frame; the event that it ends, if any."""
-        if not found.visible:
-            return self._is_absent(frame, arrived)
-        back = self._was_gone
-        self._absent_since, self._was_gone = None, False
-        now = self._smoothed.add(frame.image, found.mask, frame.time)
-        if self._span is None:
-            self._span = frame.index, frame.time, frame.index, frame.time
-            self._start = None
-        self._span = *self._span[:2], frame.index, frame.time
-        self._clip.add(rows)
-        if self._pam.config.close_up:
-            self._clip.show(frame.image, found)
-        length = frame.time - self._span[1]
-        if self._start is None and (length >= self._options.least or back):
-            self._start = now
-        if self._options.ends == "change" and self._start is not None and length >= 2 * self._options.least:
-            if (change := now.differs(self._start, self._options)) is not None:
-                return self._tell(change, arrived)
-        return self._tell("length", arrived) if length >= self._options.seconds else None
+        if found.visible:
+            self._clip.add(rows)
+            if self._pam.config.close_up:
+                self._clip.show(frame.image, found)
+        return self._tell(self._segmenter.add(frame, found.mask), arrived)
 
     def ends(self, arrived: float) -> Event | None:
         """The event that the end of the stream ends, if any."""
-        return self._tell("end", arrived)
+        return self._tell(self._segmenter.end(), arrived)
 
-    def _is_absent(self, frame: Frame, arrived: float) -> Event | None:
-        self._absent_since = frame.time if self._absent_since is None else self._absent_since
-        if self._was_gone or frame.time - self._absent_since < self._options.least:
+    def _tell(self, cut: Segment | None, arrived: float) -> Event | None:
+        if cut is None:
             return None
-        self._was_gone = True
-        event = self._tell("gone", arrived)
-        self._smoothed = Smoothed(self._options.least)
-        self._told = None  # whoever comes back is news
-        return event
-
-    def _tell(self, reason: Reason, arrived: float) -> Event | None:
-        span, clip, now = self._span, self._clip, self._smoothed.look
-        before = self._start if reason in ("appearance", "motion") else None  # of what is told, not of what begins
-        self._span, self._clip, self._start = None, _Clip(), None
-        if span is None or now is None:
+        clip, self._clip = self._clip, _Clip()
+        if not cut.is_news:
             return None
-        if self._options.silent and self._told is not None and reason in ("length", "end"):
-            if now.differs(self._told, self._options) is None:
-                return None
         words = self._describe(clip)
-        self._told, self._said = before or now, words.caption
-        return Event(self._key, *_in_order(span), words, reason, time.monotonic() - arrived)
+        self._said = words.caption
+        delay = time.monotonic() - arrived
+        return Event(self._key, cut.first, cut.last, cut.begin, cut.end, words, cut.reason, delay)
 
     def _describe(self, clip: _Clip) -> Words:
         if clip.best is not None:
             return self._pam.describe(region_of(self._pam, *clip.best[1:]), self._labels, self._words)
         return self._pam.describe_visual(clip.visual(), self._labels, self._words, self._said)
-
-
-def _in_order(span: tuple[int, float, int, float]) -> tuple[int, int, float, float]:
-    first, begin, last, end = span
-    return first, last, begin, end

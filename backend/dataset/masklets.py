@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -58,8 +58,8 @@ class Masklet:
     track:   what was suggested, None where it was drawn by hand.
     known:   the masks that were suggested, by the frame in the file.
     visible: of these frames the ones that show the object, rising.
-    segments: captions of parts of the video, from its timeline; none where several objects share the video, since
-              nothing says which one is meant.
+    segments: captions of parts of the video, from its timeline: those that were suggested for this object, and those
+              that were drawn by hand where it is the only one, since nothing else says which one is meant.
     """
 
     region_id: str
@@ -109,8 +109,8 @@ def masklets(
 ) -> Iterator[Masklet | LeftOut]:
     """The objects of an annotation of a video, whose file has that hash; LeftOut in place of a damaged one."""
     regions = by_region(annotation.result)
-    has_one = sum(any(r["type"].value == config.output.type for r in results) for results in regions.values()) == 1
-    segments = tuple(_segments(regions.values(), config)) if has_one else ()
+    objects = [id for id, results in regions.items() if any(r["type"].value == config.output.type for r in results)]
+    segments = _segments(annotation, regions, config, tracks, objects)
     for region_id, results in regions.items():
         boxes = [result for result in results if result["type"].value == config.output.type]
         if not boxes:
@@ -129,19 +129,33 @@ def masklets(
         known = {mask.frame: mask for mask in tracks.masks(key)} if track else {}
         visible = [frame for frame, mask in known.items() if mask.box is not None]
         changed = frozenset(keyframe.frame for keyframe in drawn(keyframes, sent))
-        yield Masklet(region_id, words, keyframes, changed, track, known, visible, segments)
+        yield Masklet(region_id, words, keyframes, changed, track, known, visible, tuple(segments[region_id]))
 
 
-def _segments(regions: Iterable[Sequence[Node]], config: LabelingConfig) -> Iterator[Segment]:
-    """The ranges of TimelineLabels that have a caption; damaged ones are passed over."""
-    for results in regions:
+def _segments(
+    annotation: Annotation,
+    regions: Mapping[str, Sequence[Node]],
+    config: LabelingConfig,
+    tracks: Tracks,
+    objects: Sequence[str],
+) -> dict[str, list[Segment]]:
+    """Object to the ranges of TimelineLabels that have a caption and are about it; damaged ones are passed over."""
+    owners = tracks.events.owners(annotation.project_id, annotation.task_id)
+    found: dict[str, list[Segment]] = {name: [] for name in objects}
+    for region_id, results in regions.items():
+        named = (owners.get(region_id), *(result["parentID"].value for result in results))
+        about = [name for name in named if isinstance(name, str) and name in found]
+        if not (about or len(objects) == 1):
+            continue
         for result in results:
             if result["type"].value != "timelinelabels":
                 continue
             with suppress(RequestError):
                 caption = words_in(results, config)["caption"]
                 for each in result["value"]["ranges"].items(MAX_FRAMES) if caption else ():
-                    yield Segment(each["start"].whole(0), each["end"].whole(0), caption)
+                    segment = Segment(each["start"].whole(0), each["end"].whole(0), caption)
+                    found[(*about, *objects)[0]].append(segment)
+    return found
 
 
 def frames_to_take(grid: Grid, found: Sequence[Masklet], rate: float) -> dict[int, int]:

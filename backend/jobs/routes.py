@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -25,11 +25,22 @@ _BUTTON = "Start Training"
 _AS_LABEL_STUDIO_SAYS = {"running": "started", "done": "finished", "cancelled": "canceled"}
 
 
-def routes(queue: JobQueue, ledger: Ledger, tracking: Callable[[], list[dict[str, Any]]] = list) -> Blueprint:
-    """The routes around jobs.
+class Work(Protocol):
+    """Something that the server itself does in the background."""
 
-    tracking: what the server itself does in the background: objects that are followed through videos.
-    """
+    def as_json(self) -> dict[str, Any]: ...
+
+
+class Works(Protocol):
+    """What the server itself does in the background: objects that are followed through videos."""
+
+    def works(self) -> Sequence[Work]: ...
+    def one(self, id: str) -> Work | None: ...
+    def cancel_one(self, id: str) -> None: ...
+
+
+def routes(queue: JobQueue, ledger: Ledger, tracking: Works) -> Blueprint:
+    """The routes around jobs."""
     pages = Blueprint("jobs", __name__)
 
     @pages.get("/jobs")
@@ -37,7 +48,8 @@ def routes(queue: JobQueue, ledger: Ledger, tracking: Callable[[], list[dict[str
         shown = request.args.get("limit", str(LISTED))
         if not shown.isascii() or not shown.isdecimal() or not 1 <= int(shown[:9]) <= MOST_LISTED:
             raise RequestError(f"`limit` must be a whole number from 1 to {MOST_LISTED}, got {shown!r:.40}")
-        return jsonify({"jobs": [job.as_json() for job in queue.jobs(int(shown))], "tracks": tracking()[: int(shown)]})
+        tracks = [work.as_json() for work in tracking.works()[: int(shown)]]
+        return jsonify({"jobs": [job.as_json() for job in queue.jobs(int(shown))], "tracks": tracks})
 
     @pages.get("/jobs/<int:id>")
     def one(id: int) -> Response:
@@ -48,6 +60,18 @@ def routes(queue: JobQueue, ledger: Ledger, tracking: Callable[[], list[dict[str
     def cancel(id: int) -> Response:
         _found(queue, id)
         return jsonify(queue.cancel(id).as_json())
+
+    @pages.get("/jobs/<id>")
+    def one_track(id: str) -> Response:
+        if (work := tracking.one(id)) is None:
+            raise JobError(f"there is no job {id:.40}", code="no_such_job", status=404)
+        return jsonify(work.as_json())
+
+    @pages.delete("/jobs/<id>")
+    @pages.post("/jobs/<id>/cancel")
+    def cancel_track(id: str) -> Response:
+        tracking.cancel_one(id)
+        return one_track(id)
 
     @pages.post("/train")
     def train() -> tuple[Response, int]:

@@ -166,13 +166,28 @@ class Ledger:
         )
         return Holdings(**rows[0])
 
-    def journal(self, action: str, payload: Mapping[str, Any]) -> None:
-        """Keep a webhook, less the project's secrets, and bring the annotations up to date with it.
+    def journal(self, action: str, payload: Mapping[str, Any]) -> WebhookEvent:
+        """Keep a webhook, less the project's secrets, and bring the annotations up to date with it; what it says.
 
         A repeated event, an older one that arrives late, and any one of a deleted annotation or task change nothing.
         Raises RequestError, and keeps nothing, when the webhook is malformed.
         """
-        self._journal((parse_webhook(action, payload), _event_body(action, payload)))
+        event = parse_webhook(action, payload)
+        self._journal((event, _event_body(action, payload)))
+        return event
+
+    def tasks_of(self, annotation_ids: Sequence[int]) -> set[tuple[int, int]]:
+        """Project and task ids of annotations, deleted ones too, as far as the ledger knows them."""
+        found: set[tuple[int, int]] = set()
+        for start in range(0, len(annotation_ids), _ROWS_AT_ONCE):
+            some = annotation_ids[start : start + _ROWS_AT_ONCE]
+            rows = self._file.read(
+                "SELECT DISTINCT project_id, task_id FROM annotations WHERE task_id IS NOT NULL "
+                f"AND id IN ({', '.join('?' * len(some))})",
+                *some,
+            )
+            found.update((row["project_id"], row["task_id"]) for row in rows)
+        return found
 
     def _write_events(self, events: Sequence[tuple[WebhookEvent, str]]) -> None:
         with self._file.writing() as db:

@@ -73,6 +73,10 @@ CREATE TABLE IF NOT EXISTS tracks (
 CREATE TABLE IF NOT EXISTS track_masks (
     track INTEGER NOT NULL, frame INTEGER NOT NULL, rle TEXT NOT NULL, box TEXT, score REAL NOT NULL,
     anchor INTEGER NOT NULL, PRIMARY KEY (track, frame)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS track_events (
+    track INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, region_id TEXT NOT NULL,
+    caption TEXT NOT NULL, is_sent INTEGER NOT NULL, PRIMARY KEY (track, first)
 ) WITHOUT ROWID
 """
 """Nothing of a format depends on them: a file without is given them, whatever its format."""

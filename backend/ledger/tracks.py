@@ -9,19 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from backend.database import Database
+from backend.ledger.track_events import TrackEvents
+from backend.ledger.track_key import IS_KEY, Key, track_id
 from model.prompt import Box
 
 MAX_BYTES = 4 << 30
 _ROWS_AT_ONCE = 2000
 _ROW_BYTES = 80
-
-
-class Key(NamedTuple):
-    """Whose track it is: Label Studio's screen makes the id of a region, so it is unique within its task only."""
-
-    project_id: int
-    task_id: int
-    region_id: str
 
 
 @dataclass(frozen=True)
@@ -31,12 +25,15 @@ class Anchor:
     id:     tells the anchors of a track apart for as long as it lives.
     index:  of the frame in the file, from 0.
     number: of the frame in Label Studio, from 1.
+    iou:    of the box that the screen showed there until then, 0 where it showed the object as gone; None where it said
+            nothing yet.
     """
 
     id: int
     index: int
     number: int
     box: Box
+    iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,16 @@ class Tracks:
 
     def __init__(self, file: Database, max_bytes: int = MAX_BYTES):
         self._file, self._max_bytes = file, max_bytes
+        self.events = TrackEvents(file)
 
     def track(self, key: Key) -> Track | None:
-        rows = self._file.read(f"SELECT body FROM tracks WHERE {_IS_KEY}", *key)
+        rows = self._file.read(f"SELECT body FROM tracks WHERE {IS_KEY}", *key)
         return Track.from_json(rows[0]["body"]) if rows else None
+
+    def number(self, key: Key) -> int | None:
+        """What a track is called by, as long as it is kept; None where there is none."""
+        rows = self._file.read(f"SELECT id FROM tracks WHERE {IS_KEY}", *key)
+        return rows[0]["id"] if rows else None
 
     def of_task(self, project_id: int, task_id: int) -> list[Track]:
         """The tracks of a task, by their regions."""
@@ -110,8 +113,19 @@ class Tracks:
         )
         return [Track.from_json(row["body"]) for row in rows]
 
+    def forget(self, key: Key) -> None:
+        """Let go of a track, its masks and its events."""
+        with self._file.writing() as db:
+            if (id := track_id(db, key)) is not None:
+                for table in ("track_masks", "track_events"):
+                    db.execute(f"DELETE FROM {table} WHERE track = ?", (id,))
+                db.execute("DELETE FROM tracks WHERE id = ?", (id,))
+
     def save(self, track: Track) -> None:
-        """Keep a track in place of what was known of it, and let go of the masks that its anchors do not lead to."""
+        """Keep a track in place of what was known of it, and let go of the masks that its anchors do not lead to.
+
+        With them go the events that nobody has seen yet; those that are on a screen are the annotator's.
+        """
         stops = [*(anchor.index for anchor in track.anchors[1:]), track.frames]
         with self._file.writing() as db:
             db.execute(
@@ -120,7 +134,7 @@ class Tracks:
                 "ON CONFLICT DO UPDATE SET body = excluded.body, touched = excluded.touched",
                 (*track.key, track.to_json()),
             )
-            id = _id(db, track.key)
+            id = track_id(db, track.key)
             marks = ", ".join("?" * len(track.anchors))
             db.execute(
                 f"DELETE FROM track_masks WHERE track = ? AND anchor NOT IN ({marks})",
@@ -133,6 +147,11 @@ class Tracks:
                     (id, anchor.id, start, stop),
                 )
             db.execute(
+                "DELETE FROM track_events WHERE track = ? AND NOT is_sent AND last - first + 1 > (SELECT COUNT(*) "
+                "FROM track_masks WHERE track_masks.track = track_events.track AND frame BETWEEN first AND last)",
+                (id,),
+            )
+            db.execute(
                 "UPDATE tracks SET bytes = (SELECT COALESCE(SUM(LENGTH(rle) + ?), 0) FROM track_masks "
                 "WHERE track = ?) WHERE id = ?",
                 (_ROW_BYTES, id, id),
@@ -141,12 +160,12 @@ class Tracks:
     def update(self, track: Track) -> None:
         """Keep what was answered of a track; its anchors are those that were saved last."""
         with self._file.writing() as db:
-            db.execute(f"UPDATE tracks SET body = ? WHERE {_IS_KEY}", (track.to_json(), *track.key))
+            db.execute(f"UPDATE tracks SET body = ? WHERE {IS_KEY}", (track.to_json(), *track.key))
 
     def add(self, key: Key, masks: Sequence[FrameMask]) -> None:
         """Keep masks of frames, in place of older ones; nothing where the track is gone, or an anchor is."""
         with self._file.writing() as db:
-            if (id := _id(db, key)) is None:
+            if (id := track_id(db, key)) is None:
                 return
             (body,) = db.execute("SELECT body FROM tracks WHERE id = ?", (id,)).fetchone()
             anchors = {anchor.id for anchor in Track.from_json(body).anchors}
@@ -165,7 +184,7 @@ class Tracks:
         end = 2**62 if last is None else last
         while rows := self._file.read(
             "SELECT frame, rle, box, score, anchor FROM track_masks WHERE track = "
-            f"(SELECT id FROM tracks WHERE {_IS_KEY}) AND frame BETWEEN ? AND ? ORDER BY frame LIMIT ?",
+            f"(SELECT id FROM tracks WHERE {IS_KEY}) AND frame BETWEEN ? AND ? ORDER BY frame LIMIT ?",
             *key,
             first,
             end,
@@ -187,11 +206,3 @@ class Tracks:
             db.execute("DELETE FROM track_masks WHERE track = ?", (row["id"],))
             db.execute("UPDATE tracks SET bytes = 0 WHERE id = ?", (row["id"],))
             total -= row["bytes"]
-
-
-_IS_KEY = "project_id = ? AND task_id = ? AND region_id = ?"
-
-
-def _id(db: sqlite3.Connection, key: Key) -> int | None:
-    row = db.execute(f"SELECT id FROM tracks WHERE {_IS_KEY}", key).fetchone()
-    return None if row is None else row["id"]

@@ -10,7 +10,7 @@ import numpy as np
 from backend.errors import RequestError
 from backend.ledger.tracks import Anchor, Track
 from backend.video.grid import Grid
-from backend.video.keyframes import Keyframe
+from backend.video.keyframes import Keyframe, interpolated, iou
 
 MAX_ANCHORS = 1000
 _SAME_PIXELS = 1e-3
@@ -20,6 +20,18 @@ def drawn(keyframes: Sequence[Keyframe], sent: Sequence[Keyframe]) -> list[Keyfr
     """The keyframes that an annotator drew, moved, or switched on or off since `sent` was answered."""
     known = {keyframe.frame: keyframe for keyframe in sent}
     return [k for k in keyframes if k.frame not in known or not k.is_like(known[k.frame])]
+
+
+def overlap(drawn: Keyframe, sent: Sequence[Keyframe], height: int, width: int) -> float | None:
+    """IoU of a box that was drawn and what `sent` shows on its frame: 0 where the object is gone there; None where
+    `sent` says nothing of the frame, which lies before or after all that was answered."""
+    if not sent or not sent[0].frame <= drawn.frame <= sent[-1].frame:
+        return None
+    shape = interpolated(sent, drawn.frame)
+    try:
+        return 0.0 if shape is None else iou(Keyframe(drawn.frame, shape).box(height, width), drawn.box(height, width))
+    except RequestError:  # one of them lies outside of the picture
+        return 0.0
 
 
 def anchored(track: Track, keyframes: Sequence[Keyframe], sent: Sequence[Keyframe], grid: Grid) -> Track:
@@ -49,7 +61,7 @@ def anchored(track: Track, keyframes: Sequence[Keyframe], sent: Sequence[Keyfram
         # An answer that the screen never showed leaves the box that was drawn: the object is followed from it already.
         if index not in by_index or not np.allclose(by_index[index].box, box, atol=_SAME_PIXELS):
             id += 1
-            by_index[index] = Anchor(id, index, keyframe.frame, box)
+            by_index[index] = Anchor(id, index, keyframe.frame, box, overlap(keyframe, sent, track.height, track.width))
     if not by_index:
         by_index = {anchor.index: anchor for anchor in track.anchors}
     if len(by_index) > MAX_ANCHORS:

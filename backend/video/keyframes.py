@@ -82,6 +82,13 @@ def interpolated(keyframes: Sequence[Keyframe], frame: int) -> Shape | None:
     return Shape(*(a + (b - a) * share for a, b in zip(before[0].shape, target, strict=True)))
 
 
+def iou(box: Box, other: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    across, down = (max(0.0, min(box[i + 2], other[i + 2]) - max(box[i], other[i])) for i in (0, 1))
+    areas = [(each.x1 - each.x0) * (each.y1 - each.y0) for each in (box, other)]
+    return across * down / (sum(areas) - across * down)
+
+
 def simplified(boxes: Mapping[int, Box | None], height: int, width: int, tolerance: float) -> list[Keyframe]:
     """The fewest keyframes that a greedy walk finds for tight boxes, in pixels, on Label Studio's frames.
 

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from backend.ledger.tracks import Anchor, FrameMask, Track
+from backend.ledger.tracks import Anchor, FrameMask, Key, Track, Tracks
 from backend.masks import from_coco_rle
 from backend.video.grid import Grid
-from backend.video.tracking import Stretch
 from model.prompt import Box, Prompt
 
 BEHIND = 3
 """Anchors behind a stretch that are shown to the model before it: each costs a frame."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames to follow an object through, from a prompt on the first of them.
+
+    start, stop: as in `range(start, stop, step)`, step being 1 or, backward, -1; `stop` may be -1.
+    is_known:    whether the first frame's mask is in the ledger already.
+    behind:      frames that it does not go through, and what the object is known to be there.
+    """
+
+    anchor: int
+    prompt: Prompt
+    start: int
+    stop: int
+    backward: bool = False
+    is_known: bool = False
+    behind: Mapping[int, Prompt] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return abs(self.stop - self.start) - self.is_known
 
 
 def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stretch]:
@@ -33,6 +53,18 @@ def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stret
         ways.append(_way(track, first, max(-1, first.index - most - 1), -1, reached))
     shown = {mask.frame: mask for mask in known if mask.box is not None}
     return [replace(way, behind=_behind(track, way, shown)) for way in ways if way is not None and len(way)]
+
+
+def is_untold(tracks: Tracks, key: Key) -> bool:
+    """Whether there is a frame whose mask is known and that is in no event."""
+    events = iter(tracks.events.of(key))
+    event = next(events, None)
+    for mask in tracks.masks(key):
+        while event is not None and event.last < mask.frame:
+            event = next(events, None)
+        if event is None or mask.frame < event.first:
+            return True
+    return False
 
 
 def boxes(track: Track, known: Iterable[FrameMask], grid: Grid) -> tuple[dict[int, Box | None], float]:

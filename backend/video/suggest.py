@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend import metrics, pictures
+from backend import pictures
+from backend.annotations import region_id
 from backend.answer import worded
 from backend.closed_list import choices
 from backend.connections import Connections
@@ -19,22 +20,28 @@ from backend.json_node import Node
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.ledger.tracks import Key, Track
-from backend.masks import from_coco_rle
 from backend.predict_request import PredictRequest, Task
 from backend.settings import Settings
 from backend.video import anchors, plan
-from backend.video.grid import Grid, grid_of, rate_of
+from backend.video.events import Telling
+from backend.video.grid import grid_of, rate_of
 from backend.video.keyframes import Keyframe, read_sequence, simplified, write_sequence
+from backend.video.timeline import has_place, timeline
 from backend.video.tracking import Tracking, Work
 from backend.video.video_files import VideoFile, VideoFiles
-from model.clip import choose_frames, describe_track
+from backend.video.words import Advise, Video, VideoWords
+from backend.webhook_event import WebhookEvent
 from model.errors import ModelError
+from model.events import NarrationOptions
 from model.frames import FrameLimits, Frames, open_frames
 from model.region import FIELDS
 
 log = logging.getLogger(__name__)
 
 MAX_REGIONS = 200
+
+_LEAST_SECONDS = 1.0
+"""That what happens to an object must last for being an event."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +64,26 @@ class _Region:
     def keyframes(self) -> list[Keyframe]:
         return read_sequence(self.box["value"]["sequence"])
 
+    @property
+    def label(self) -> str | None:
+        labels = self.box["value"]["labels"].value
+        return labels[0] if isinstance(labels, list) and labels and isinstance(labels[0], str) else None
+
 
 class VideoSuggester:
-    """Answers what annotators box in videos. Any thread may call it."""
+    """Answers what annotators box in videos. Any thread may call it.
 
-    def __init__(self, settings: Settings, engine: Engine, ledger: Ledger, studios: Connections):
+    advise: `Suggester.advised`.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, ledger: Ledger, studios: Connections, advise: Advise):
         self._settings, self._engine, self._studios = settings, engine, studios
-        self._tracks = ledger.tracks
+        self._words = VideoWords(settings, engine, ledger, advise)
+        self._ledger, self._tracks = ledger, ledger.tracks
         limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
         self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
         self._limits = FrameLimits(max_pixels=settings.max_image_pixels)
-        self.tracking = Tracking(engine, ledger.tracks, self._limits, self._files.release)
+        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self._files.release)
 
     def prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         """Fetch the video of a task that was opened, in the background."""
@@ -82,14 +98,17 @@ class VideoSuggester:
         since the last answer are followed anew; of the others, what was found meanwhile is answered.
         Raises BackendError of every kind.
         """
-        until = time.monotonic() + self._settings.video_seconds
+        began = time.monotonic()
+        until = began + self._settings.video_seconds
         address = _address(task.data, config)
         rate = rate_of(config.video.framerate if config.video else "", task.data)
         regions = list(_regions(request.context or (), config))
+        if not regions:  # such as when a caption on the timeline was mended
+            return None
         studio = self._studios.of(request.project_id)
         with self._files.using(request.project_id, address, task.id, studio) as file:
             frames = self._open(file, task)
-            about = _Video(file, frames, grid_of(frames, rate))
+            about = Video(address, file, frames, grid_of(frames, rate), began)
             begun = [self._begin(Key(request.project_id or 0, task.id, r.id), r, about, config) for r in regions]
             answers = [
                 self._answer(region, track, about, config, until) for region, track in zip(regions, begun, strict=True)
@@ -106,10 +125,13 @@ class VideoSuggester:
             shown = str(error).replace(str(file.path), f"the video of task {task.id}")
             raise VideoFileError(shown) from error
 
-    def _begin(self, key: Key, region: _Region, about: _Video, config: LabelingConfig) -> Track:
+    def _begin(self, key: Key, region: _Region, about: Video, config: LabelingConfig) -> Track:
         """The track of a region; the model works on what is new in it when this returns."""
         keyframes, known = region.keyframes, self._tracks.track(key)
         fits = known is not None and (known.sha256, known.rate) == (about.file.sha256, about.grid.rate)
+        if known is not None and known.sha256 != about.file.sha256:
+            self.tracking.cancel(key, "its video was exchanged")
+            self._tracks.forget(key)
         if known is None or not fits:
             frames = about.frames
             known = Track(key, about.file.sha256, frames.height, frames.width, len(frames), about.grid.rate, (), "")
@@ -119,33 +141,34 @@ class VideoSuggester:
             track = anchors.anchored(known, keyframes, sent, about.grid)
             track = replace(track, model_version=self._engine.version, sent=write_sequence(keyframes, about.grid.rate))
         if track.anchors != known.anchors:
-            self.tracking.cancel(key)
+            self.tracking.cancel(key, "asked for anew")
             self._tracks.save(track)
         elif track != known:
             self._tracks.update(track)
         if self.tracking.urge(key) is None:
-            self._work(track, about)
+            self._work(track, region, about, config)
         return track
 
-    def _work(self, track: Track, about: _Video) -> None:
-        """Follow the object through the frames that it was not followed through yet."""
-        stretches = plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)
-        if stretches:
-            self._files.use(about.file.path)
-            self.tracking.start(Work(track.key, about.file.path, stretches))
+    def _work(self, track: Track, region: _Region, about: Video, config: LabelingConfig) -> None:
+        """Follow the object through the frames that it was not followed through yet, and tell what was not told."""
+        frames = sum(map(len, plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)))
+        telling = self._telling(track, region, about, config)
+        number = self._tracks.number(track.key)
+        if number is None or not (frames or telling and plan.is_untold(self._tracks, track.key)):
+            return
+        self._files.use(about.file.path)
+        self.tracking.start(Work(track.key, number, about.file.path, frames, telling))
 
-    def _describe(self, track: Track, region: _Region, about: _Video, config: LabelingConfig) -> Track:
-        """The words of an object, from frames spread over all that it was seen on so far."""
-        seen = [mask for mask in self._tracks.masks(track.key) if mask.box is not None]
-        chosen = [seen[place] for place in choose_frames(len(seen))]
-        masks = {mask.frame: from_coco_rle(mask.rle, track.height, track.width) for mask in chosen}
-        with self._engine.turn("describe", self._settings.predict_timeout) as pam:
-            words = describe_track(pam, about.frames, masks, choices(config, _label(region)), self._engine.options)
-        metrics.SUGGESTIONS.inc()
-        return replace(track, words={name: words[name] for name in FIELDS})
+    def _telling(self, track: Track, region: _Region, about: Video, config: LabelingConfig) -> Telling | None:
+        seconds = self._settings.video_event_seconds
+        if not seconds or not has_place(config):
+            return None
+        options = NarrationOptions(seconds=seconds, least=min(_LEAST_SECONDS, seconds))
+        hidden = tuple((about.grid.at(first), about.grid.at(last)) for first, last in track.hidden)
+        return Telling(options, choices(config, region.label), hidden)
 
     def _answer(
-        self, region: _Region, track: Track, about: _Video, config: LabelingConfig, until: float
+        self, region: _Region, track: Track, about: Video, config: LabelingConfig, until: float
     ) -> Answer | None:
         work = self.tracking.urge(track.key)
         if work is not None:
@@ -155,12 +178,38 @@ class VideoSuggester:
         boxes, score = plan.boxes(track, self._tracks.masks(track.key), about.grid)
         keyframes = simplified(boxes, track.height, track.width, self._settings.video_tolerance)
         sequence = write_sequence(keyframes, track.rate)
-        if not keyframes or sequence == list(track.sent):
-            return None
-        if not track.words:
-            track = self._describe(track, region, about, config)
-        self._tracks.update(replace(track, sent=sequence))
-        return Answer(_results(region, sequence, track, config, score), score)
+        results = []
+        if keyframes and sequence != list(track.sent):
+            said = None if track.words else self._words.describe(track, region.label, about, config)
+            if said is not None:
+                track = replace(track, words={name: said.region.words[name] for name in FIELDS})
+            results = _results(region, sequence, track, config, score)
+            if said is not None:
+                self._words.record(said, results, track, about, config)
+            self._tracks.update(replace(track, sent=sequence))
+        results += self._new_events(track.key, region, about, config)
+        return Answer(results, score) if results else None
+
+    def _new_events(self, key: Key, region: _Region, about: Video, config: LabelingConfig) -> list[dict[str, Any]]:
+        """What was told since the last answer. It is answered once: what came of it on the screen is not known here."""
+        if not has_place(config):
+            return []
+        events = [event for event in self._tracks.events.of(key) if event.caption and not event.is_sent]
+        self._tracks.events.mark_sent(key, events)
+        return timeline(events, region.id, region.label, config, about.grid)
+
+    def stop_for(self, event: WebhookEvent) -> None:
+        """Follow no more what a webhook says is done with: regions that were submitted, or went with their task or
+        annotation."""
+        if not self.tracking.is_busy:
+            return
+        for annotation in event.changed:
+            ids = {name for result in annotation.result if (name := region_id(result)) is not None}
+            self.tracking.cancel_task(annotation.project_id, annotation.task_id, "it was submitted", ids)
+        for project_id, task_id in self._ledger.tasks_of(event.deleted):
+            self.tracking.cancel_task(project_id, task_id, "its annotation was deleted")
+        for task_id in event.deleted_tasks:
+            self.tracking.cancel_task(None, task_id, "its task was deleted")
 
     def close(self) -> None:
         """Break off what goes on in the background."""
@@ -174,13 +223,6 @@ class VideoSuggester:
         except BackendError as error:
             # Nobody waits for it: the box that follows meets the same error and reports it.
             log.warning("the video of task %s could not be fetched in advance: %s", task.id, error.message)
-
-
-@dataclass(frozen=True, eq=False)
-class _Video:
-    file: VideoFile
-    frames: Frames
-    grid: Grid
 
 
 def _regions(context: Sequence[Node], config: LabelingConfig) -> Iterator[_Region]:
@@ -215,11 +257,6 @@ def _results(
             key = "text" if word.kind == "textarea" else word.kind
             results.append(common | {"from_name": word.name, "type": word.kind, "value": {key: [text]}})
     return results
-
-
-def _label(region: _Region) -> str | None:
-    labels = region.box["value"]["labels"].value
-    return labels[0] if isinstance(labels, list) and labels and isinstance(labels[0], str) else None
 
 
 def _address(data: Mapping[str, Any], config: LabelingConfig) -> str:

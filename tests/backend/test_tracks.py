@@ -11,6 +11,7 @@ import pytest
 from backend.database import Database
 from backend.ledger import Ledger
 from backend.ledger.schema import FORMAT
+from backend.ledger.track_events import TrackEvent
 from backend.ledger.tracks import Anchor, FrameMask, Key, Track, Tracks
 from model.prompt import Box
 
@@ -68,6 +69,34 @@ def test_new_anchors_take_what_is_theirs(tracks: Tracks, anchors: tuple, expecte
     tracks.add(KEY, masks(1, *range(5, 20)))
     tracks.save(track(*anchors))
     assert kept(tracks) == expected
+
+
+def test_events_that_nobody_saw_go_with_their_masks(tracks: Tracks) -> None:
+    """After a correction they would speak of another object; what was answered is the annotator's, and stays."""
+    tracks.save(track(anchor(1, 0)))
+    tracks.add(KEY, masks(1, *range(40)))
+    said = {"a": (0, "Rolls.", True), "b": (10, "Stops.", False), "c": (20, "", False), "d": (30, "Falls.", True)}
+    events = [TrackEvent(id, first, first + 9, *rest) for id, (first, *rest) in said.items()]
+    tracks.events.put(KEY, events)
+    tracks.save(track(anchor(1, 0), anchor(2, 20)))
+    assert [event.region_id for event in tracks.events.of(KEY)] == ["a", "b", "d"]
+    assert not tracks.events.extend(KEY, events[0], 12) and tracks.events.extend(KEY, events[1], 25)
+    assert [event.last for event in tracks.events.of(KEY)] == [9, 25, 39]
+    assert tracks.events.owners(1, 2) == {"a": "region", "d": "region"} and tracks.events.owners(1, 3) == {}
+    tracks.events.mark_sent(KEY, [events[1]])
+    assert set(tracks.events.owners(1, 2)) == {"a", "b", "d"}
+
+
+def test_a_forgotten_track_leaves_nothing(tracks: Tracks) -> None:
+    """A video that was exchanged under its address: neither masks nor events of the old one may come back."""
+    tracks.save(track(anchor(1, 0)))
+    tracks.add(KEY, masks(1, 0, 1))
+    tracks.events.put(KEY, [TrackEvent("a", 0, 1, "Rolls.", True)])
+    tracks.forget(KEY)
+    tracks.events.put(KEY, [TrackEvent("b", 0, 1, "Late.")])
+    assert tracks.track(KEY) is None and not kept(tracks)
+    tracks.save(track(anchor(1, 0)))
+    assert not kept(tracks) and not tracks.events.of(KEY)
 
 
 def test_masks_of_an_anchor_that_is_gone_are_refused(tracks: Tracks) -> None:

@@ -13,6 +13,7 @@ import pytest
 from skimage import data
 
 from backend.masks import from_coco_rle
+from tests.backend.streams import live
 from tests.model.frames.clips import write
 
 COUNT = 30
@@ -89,3 +90,27 @@ def test_what_is_wrong_is_said_at_once(arguments: tuple[str, ...], says: str):
     done = watch(*arguments)
     assert done.returncode == 2
     assert says in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+def test_a_live_stream_that_drops_and_returns(scheme: str, tmp_path: Path):
+    """The object is followed on through the gap, under the next numbers; when the stream stays away, that is said, the
+    password is not, and what was written stands."""
+    cup = np.ascontiguousarray(data.coffee()[::2, ::2][:180, :260])
+    parts = [
+        write(tmp_path / f"{k}.ts", [np.roll(cup, -(8 * k + i), axis=1) for i in range(8)], bf="0").read_bytes()
+        for k in range(2)
+    ]
+    masks, captions = tmp_path / "masks.jsonl", tmp_path / "captions.jsonl"
+    with live(scheme, parts) as address:
+        done = watch(
+            address, "--box", *BOX, "--keep", "--patience", "3", "--max-new-tokens", "4",
+            "--masks", str(masks), "--captions", str(captions),
+        )  # fmt: skip
+    assert done.returncode == 1 and "did not return within 3 s" in " ".join(done.stderr.split()), done.stderr
+    assert "secret" not in done.stderr
+    lines = [json.loads(line) for line in masks.read_text().splitlines()]
+    # What RTP had not finished when the line went dead is lost: the last frame of a part.
+    assert len(lines) == {"http": 16, "rtsp": 14}[scheme]
+    assert [line["frame"] for line in lines] == list(range(len(lines))) and all(line["box"] for line in lines)
+    assert lines[-1]["box"][0] < lines[0]["box"][0] - 5

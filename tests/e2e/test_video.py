@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ CONFIG = Path(__file__).resolve().parents[2] / "label_config" / "video.xml"
 FRAMES, RATE = 50, 25
 CLIP = moving.Path(seed=5, frames=FRAMES)
 LABEL = "1"
+OTHER_CLIP = moving.Path(seed=4, frames=FRAMES)
 MENDED_FRAME, SHIFT = 31, (14, 10)
+MENDED_EVENT = "The bowl rolls down and comes back."
 CATEGORY = "wooden bowl"
 
 
@@ -66,7 +69,7 @@ def test_a_box_becomes_a_masklet(demo: Demo, annotator: Annotator, tmp_path: Pat
     _wait_for_webhook(demo, project)
     document, records = _exported(demo, project, tmp_path / "regions")
     numbers = document["frame_index"]
-    masks = [from_coco_rle(frame[0]["counts"], *frame[0]["size"]) for frame in document["masklet"]]
+    masks = [_rle(frame[0]) for frame in document["masklet"]]
     away = [i for i, number in enumerate(numbers) if number + 1 < MENDED_FRAME - 12]
     assert len(away) >= 3
     assert np.mean([_mask_iou(masks[i], clip[numbers[i]].truth) for i in away]) >= 0.6
@@ -75,6 +78,52 @@ def test_a_box_becomes_a_masklet(demo: Demo, annotator: Annotator, tmp_path: Pat
     assert document["masklet_edited_frame_count"][0] >= 1
     assert document["masklet_category"] == [CATEGORY]
     assert words["caption"] in [record["conversations"][1]["value"] for record in records]
+
+
+@pytest.mark.e2e
+def test_two_objects_and_what_happens_to_them(demo: Demo, annotator: Annotator, tmp_path: Path) -> None:
+    """Two boxes in one clip, one after the other: each is followed by itself, and has its events with their captions
+    under it; an event that a person rewrote stays as it is when the other object is answered; the data set holds both
+    masklets, and the words of each event with its own object."""
+    clip = list(_with_two(moving.clip(CLIP), moving.clip(OTHER_CLIP)))
+    project, task = _video_task(demo, write(tmp_path / "two.mp4", [image for image, _ in clip], crf="18"))
+    screen = VideoScreen(annotator, project, task)
+    screen.draw(_box(clip[0][1][0]))
+    first = screen.label(0)
+    annotator.deselect()
+    screen.open_up(0)
+    screen.select_event(1)
+    annotator.screenshot("event")
+    annotator.rewrite("caption", MENDED_EVENT)
+    screen.page.keyboard.press("u")
+    shown = len(screen.regions())
+    screen.draw(_box(clip[0][1][1]), shown + 1)
+    annotator.screenshot("second_box")
+    second = screen.label(shown)
+    annotator.screenshot("second_answered")
+    for results, other in ((first, second), (second, first)):
+        (box,) = [r for r in results if r["type"] == "videorectangle"]
+        events = [r for r in results if r["type"] == "timelinelabels"]
+        assert events and all(r["parentID"] == box["id"] for r in events)
+        ranges = [r["value"]["ranges"][0] for r in events]
+        assert ranges[0]["start"] == 1 and ranges[-1]["end"] == FRAMES
+        captions = {r["id"]: r["value"]["text"] for r in results if r["from_name"] == "caption"}
+        assert all(captions[r["id"]][0] for r in events)
+        assert not {r["id"] for r in results} & {r["id"] for r in other}
+    annotator.submit()
+
+    _wait_for_webhook(demo, project)
+    document, records = _exported(demo, project, tmp_path / "regions")
+    assert len(document["masklet_id"]) == 2
+    numbers = document["frame_index"]
+    found = [[_rle(frame[each]) for frame in document["masklet"]] for each in (0, 1)]
+    overlaps = np.array(
+        [[np.mean([_mask_iou(m, clip[n][1][i]) for m, n in zip(masks, numbers, strict=True)]) for i in (0, 1)]
+         for masks in found]
+    )  # fmt: skip
+    assert max(overlaps.trace(), overlaps[::-1].trace()) / 2 >= 0.6
+    said = [record["conversations"][1]["value"] for record in records]
+    assert said.count(MENDED_EVENT) == 1 and len(said) >= 2
 
 
 class VideoScreen:
@@ -88,13 +137,26 @@ class VideoScreen:
         self.page.get_by_text("Auto-Annotation", exact=True).click()
         annotator.screenshot("video")
 
-    def draw(self, box: Box) -> None:
+    def draw(self, box: Box, count: int = 1) -> None:
+        """Draw a box; count: of the regions that are listed then."""
         self.drag((box.x0, box.y0), (box.x1, box.y1))
-        expect(self.page.locator(".lsf-outliner-item")).to_have_count(1)
+        expect(self.page.locator(".lsf-outliner-item")).to_have_count(count)
+
+    def open_up(self, index: int) -> None:
+        """Show what lies under a region in the list."""
+        before = len(self.regions())
+        self.page.locator(".lsf-tree-switcher").nth(index).click()
+        self.page.wait_for_function(f"document.querySelectorAll('.lsf-outliner-item').length > {before}")
+
+    def select_event(self, index: int) -> None:
+        """Select what lies under a region: it has a caption alone."""
+        self.page.locator(".lsf-outliner-item").nth(index).click()
+        expect(self.page.get_by_label("Start frame")).to_be_visible()
 
     def label(self, index: int) -> list[dict[str, Any]]:
         """Select a region and give it its label; the results that Label Studio is answered with."""
-        self.page.locator(".lsf-outliner-item").nth(index).click()
+        if not self.page.get_by_text("Category", exact=True).is_visible():
+            self.page.locator(".lsf-outliner-item").nth(index).click()
         expect(self.page.get_by_text("Category", exact=True)).to_be_visible()
         with self.page.expect_response(
             lambda response: "interactive-annotating" in response.url, timeout=100_000
@@ -133,6 +195,19 @@ class VideoScreen:
         assert frame is not None and frame["width"] >= moving.WIDTH and frame["height"] >= moving.HEIGHT
         left = frame["x"] + (frame["width"] - moving.WIDTH) / 2
         return left + at[0], frame["y"] + (frame["height"] - moving.HEIGHT) / 2 + at[1]
+
+
+def _with_two(
+    one: Iterable[moving.Moving], other: Iterable[moving.Moving]
+) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+    """The frames of one clip with the object of another before them, and what is seen of both objects."""
+    for below, above in zip(one, other, strict=True):
+        image = np.where(above.truth[..., None], above.image, below.image)
+        yield image, (below.truth & ~above.truth, above.truth)
+
+
+def _rle(found: dict[str, Any]) -> np.ndarray:
+    return from_coco_rle(found["counts"], *found["size"])
 
 
 def _video_task(demo: Demo, video: Path) -> tuple[int, int]:

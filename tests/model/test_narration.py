@@ -10,10 +10,11 @@ import pytest
 
 from model import PAM
 from model.errors import TrackError
+from model.events import NarrationOptions
 from model.frames import Frame
 from model.language import DecodingOptions
 from model.look import Smoothed
-from model.narration import Event, NarrationOptions, narrate
+from model.narration import Event, narrate
 from model.prompt import Box, Prompt
 from model.speaker import WordOptions
 

@@ -14,6 +14,7 @@ import pytest
 from backend.dataset.export import ExportOptions, ProjectSource, export
 from backend.errors import VideoFileError
 from backend.ledger import Ledger
+from backend.ledger.track_events import TrackEvent
 from backend.ledger.tracks import Anchor, FrameMask, Key, Track
 from backend.masks import from_coco_rle, to_coco_rle
 from backend.video.video_files import VideoFile
@@ -161,6 +162,30 @@ def test_parts_of_the_timeline_have_captions_of_their_own(exports: Exports) -> N
     ]
     assert WORDS["caption"] in json.loads(lines[1])["conversations"][0]["value"]
     assert [len(json.loads(line)["frames"]) for line in lines] == [25, 25]
+
+
+@pytest.mark.parametrize("link", ["ledger", "parent", "none"])
+def test_parts_belong_to_the_object_that_they_were_told_of(exports: Exports, link: str) -> None:
+    """Two objects share a timeline: a part goes with the one under which it was answered, or under which it stands in
+    the list; one that a person drew beside two objects goes with none."""
+    exports.track()
+    one, other = task(SENT), task([keyframe(1, box(3)), keyframe(FRAMES, box(9))], {"caption": "The other one."})
+    for result in other["annotations"][0]["result"]:
+        one["annotations"][0]["result"].append(result | {"id": "r2"})
+    common: dict[str, Any] = {"id": "t1", "to_name": "video", "origin": "manual"}
+    if link == "parent":
+        common["parentID"] = "r1"
+    elif link == "ledger":
+        exports.ledger.tracks.events.put(Key(1, 5, "r1"), [TrackEvent("t1", 0, 49, "As it was told.", True)])
+    ranges = {"ranges": [{"start": 1, "end": 50}]}
+    one["annotations"][0]["result"] += [
+        common | {"from_name": "event", "type": "timelinelabels", "value": ranges | {"timelinelabels": ["event"]}},
+        common | {"from_name": "caption", "type": "textarea", "value": ranges | {"text": ["As I mended it."]}},
+    ]
+    lines = (exports.run(one, rate=25) / "video/train/video_cap_en.jsonl").read_text().splitlines()
+    said = {json.loads(line)["conversations"][1]["value"] for line in lines}
+    first = WORDS["caption"] if link == "none" else "As I mended it."
+    assert said == {first, "The other one."}
 
 
 def test_a_stretch_that_was_switched_off_is_left_out(exports: Exports) -> None:

@@ -81,7 +81,7 @@ def test_cancelling(client: FlaskClient, backend: Backend, method: str):
         ("get", f"/jobs/{10**30}", None, 404, "no_such_job"),
         ("delete", "/jobs/7", None, 404, "no_such_job"),
         ("post", "/jobs/7/cancel", None, 404, "no_such_job"),
-        ("get", "/jobs/x", None, 404, "not_found"),
+        ("get", "/jobs/x", None, 404, "no_such_job"),
         ("get", "/jobs?limit=0", None, 400, "bad_request"),
         ("get", "/jobs?limit=201", None, 400, "bad_request"),
         ("get", "/jobs?limit=%F0%9D%9F%8F", None, 400, "bad_request"),

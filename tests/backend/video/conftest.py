@@ -66,3 +66,20 @@ def request(*regions: list[dict[str, Any]], address: str = ADDRESS, config: str 
         "label_config": config,
         "params": {"context": {"result": [result for one in regions for result in one]}},
     }
+
+
+def webhook(
+    action: str, results: Sequence[dict[str, Any]] = (), *, task: int = 7, annotation: int = 1, minute: int = 0
+) -> dict[str, Any]:
+    """What Label Studio says of an annotation, or of a task that is gone."""
+    at = f"2030-01-01T10:{minute:02d}:00Z"
+    said = {
+        "id": annotation, "task": task, "project": 3, "result": list(results), "was_cancelled": False,
+        "created_at": at, "updated_at": at, "completed_by": 1,
+    }  # fmt: skip
+    about: dict[str, Any] = {"annotation": said, "task": {"id": task, "data": {"video": ADDRESS}}}
+    if action == "ANNOTATIONS_DELETED":
+        about = {"annotations": [{"id": annotation}]}
+    elif action == "TASKS_DELETED":
+        about = {"tasks": [{"id": task}]}
+    return {"action": action, "project": {"id": 3}, **about}
