@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,8 @@ from model.training import reliability
 from model.training.scenes import draw_scene
 
 SIDE, EACH, MOST_SHOTS = 320, 16, 10
+DRAWS = 3
+"""How often it is drawn anew, in each domain, which things are corrected first."""
 SHOTS = (0, 1, 2, 3, 5, 10)
 COINS = Path(__file__).parents[1] / "tests" / "data" / "coins.png"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -222,8 +225,9 @@ def main(
     was: list[bool] = []
     for seed in track(range(seeds), "drawn things", total=seeds):
         found = list(things(pam, 9_000_000 + seed))
-        for name, shots in ((name, shots) for name in curves for shots in SHOTS):
-            share, opinions, right = learn(found, shots, np.random.default_rng(seed), alone=name == "memory alone")
+        for name, shots, draw in product(curves, SHOTS, range(DRAWS)):
+            rng = np.random.default_rng((seed, draw))
+            share, opinions, right = learn(found, shots, rng, alone=name == "memory alone")
             curves[name][shots].append(share)
             if name == "both" and shots:
                 heard, was = heard + opinions, was + right
