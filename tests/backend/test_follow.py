@@ -25,7 +25,7 @@ CLOSED = CONFIG.replace(
     "</Choices>",
 )
 
-COIN = (153, 47)
+COIN = (215, 51)
 """One that nano takes for a coin, in all of its words."""
 
 

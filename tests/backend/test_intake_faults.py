@@ -24,7 +24,7 @@ from werkzeug.serving import make_server
 
 from backend import label_studio, reconcile
 from backend.app import create_app
-from backend.assembly import Backend
+from backend.assembly import assemble
 from backend.label_studio import LabelStudio
 from backend.ledger import Ledger
 from backend.settings import Settings
@@ -128,8 +128,8 @@ def assert_same_data_set(path: Path, tasks: list[dict[str, Any]], folder: Path) 
 
 
 def take_webhooks(path: Path, listening: socket.socket) -> None:
-    """The backend's own routes over the ledger, on a socket that outlives this process; no model is needed."""
-    backend: Any = Backend(Settings(data_dir=path.parent), Ledger(path), *[None] * 6)  # type: ignore[arg-type]
+    """The backend over the ledger, on a socket that outlives this process; its model is never there."""
+    backend = assemble(Settings(data_dir=path.parent), load=threading.Event().wait)  # type: ignore[arg-type]
     make_server("127.0.0.1", 0, create_app(backend), threaded=True, fd=listening.fileno()).serve_forever()
 
 

@@ -34,7 +34,7 @@ RANKER = "ranker.pt"
 OLD_SCENES = 60
 """Drawn scenes on which is seen whether old words were forgotten, and that scores are fitted on."""
 
-LEAST_STEPS, LAPS = 300, 3
+LEAST_STEPS, LAPS = 500, 3
 """Steps that are worth it however little there is to learn from, and how often all of much is read."""
 
 
@@ -100,7 +100,7 @@ class _Run:
         self.splits = prepare(train_regions, validation, pam.tokenizer, options.judged)
         self.tokenizer = pam.tokenizer
         self.rank = options.rank if options.rank is not None else (0 if parts.is_small(pam) else parts.RANK)
-        drawn = 1 / 2 if pam.config.close_up else 0.0
+        drawn = 2 / 3 if pam.config.close_up else 0.0
         share = drawn if options.rehearse is None else options.rehearse
         if share and not pam.config.close_up:
             raise RecordError(f"only nano learned from drawn scenes: leave --rehearse out for {pam.config.name}")
