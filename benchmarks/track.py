@@ -129,8 +129,8 @@ def speed(size: str, objects: int, folder: Path, box: Box, device: str) -> dict[
         both = int((found["sam2"] | found["studio"]).sum())
         alike = min(alike, float((found["sam2"] & found["studio"]).sum() / both) if both else 1.0)
     frames = len(seconds["sam2"])
-    # Its first step reads them all.
-    spread = (seconds["sam2"][0] - float(np.median(seconds["sam2"]))) / frames
+    # Its first step reads them all; of large models that is less than what their memory saves on it.
+    spread = max(0.0, seconds["sam2"][0] - float(np.median(seconds["sam2"]))) / frames
     later = min(FILLED, frames // 2)
     medians = {way: float(np.median(each[later:])) + (spread if way == "sam2" else 0) for way, each in seconds.items()}
     first = {way: [round(each, 4) for each in some[:20]] for way, some in seconds.items()}
