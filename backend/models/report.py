@@ -48,7 +48,7 @@ class Scores(_Part):
 
 
 class Validation(_Part):
-    """How many regions were held out, and their scores by field."""
+    """How many regions were held out, or drawn scenes of old things were shown, and their scores by field."""
 
     regions: int = Field(ge=0)
     fields: dict[str, Scores]
@@ -63,13 +63,17 @@ class Data(_Part):
 
 
 class Report(_Part):
-    """base: version of the model that was trained further, and compared with. version: of what came out."""
+    """base: version of the model that was trained further, and compared with. version: of what came out.
+
+    old_words: of things that nobody corrected and the base knew, where such are at hand, as for nano.
+    """
 
     base: str
     version: str
     data: Data
     validation: Validation
     per_class: dict[str, dict[str, Any]] = {}
+    old_words: Validation = Validation(regions=0, fields={})
 
 
 def read_report(path: Path) -> Report:

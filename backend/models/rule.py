@@ -1,21 +1,24 @@
 """Whether a new model has earned its place, by its answers on corrections that it never saw.
 
-No field may have got worse beyond noise, and at least one must have got better. Noise is told by the paired bootstrap
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13): regions are drawn again with replacement, each
-with the old and the new model's score, and the mean difference of 95% of the draws is the interval.
+No field may have got worse beyond noise, neither on corrections nor on what the model knew before, and at least one
+must have got better on corrections. Noise is told by the paired bootstrap (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, ch. 13): regions are drawn again with replacement, each with the old and the new model's score, and the
+mean difference of 95% of the draws is the interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import bootstrap
 
-from backend.models.report import Report
+from backend.models.report import Report, Validation
 
 DRAWS, CONFIDENCE = 9999, 0.95
+
+CORRECTED, OLD = "regions", "drawn things that it knew before"
 
 _NUMBERS_AT_ONCE = 4_000_000
 
@@ -25,7 +28,7 @@ class Change:
     """How one field changed.
 
     regions: that have a score from both models. before, after: mean scores, 0..1.
-    low, high: of the interval of the difference.
+    low, high: of the interval of the difference. of: what the regions are.
     """
 
     field: str
@@ -35,6 +38,7 @@ class Change:
     after: float
     low: float
     high: float
+    of: str = CORRECTED
 
     @property
     def is_better(self) -> bool:
@@ -47,7 +51,7 @@ class Change:
     def __str__(self) -> str:
         verb = "rose" if self.after > self.before else "fell" if self.after < self.before else "stayed"
         return (
-            f"{self.field} {verb} from {_share(self.before)} to {_share(self.after)} on {self.regions} regions, "
+            f"{self.field} {verb} from {_share(self.before)} to {_share(self.after)} on {self.regions} {self.of}, "
             f"95% interval {_signed(self.low)} to {_signed(self.high)}"
         )
 
@@ -75,7 +79,8 @@ def judge(report: Report, least: int) -> Verdict:
             "more, or promote it by hand",
             changes,
         )
-    if worse := [change for change in changes if change.is_worse]:
+    forgotten = tuple(_changes(report.old_words, OLD))
+    if worse := [change for change in (*changes, *forgotten) if change.is_worse]:
         return Verdict(False, "; ".join(map(str, worse)), changes)
     better = [change for change in changes if change.is_better and change.regions >= least]
     others = [change for change in changes if change not in better]
@@ -88,15 +93,16 @@ def judge(report: Report, least: int) -> Verdict:
 
 
 def changes_of(report: Report) -> list[Change]:
-    """The change of each field that has scores."""
-    scored = ((name, scores, scores.pairs()) for name, scores in report.validation.fields.items())
-    return [_change(name, scores.metric, pairs) for name, scores, pairs in scored if pairs]
+    """The change of each field that has scores, on corrections."""
+    return list(_changes(report.validation, CORRECTED))
 
 
-def _change(field: str, metric: str, pairs: Sequence[tuple[float, float]]) -> Change:
-    before, after = np.array(pairs).T
-    low, high = interval(after - before)
-    return Change(field, metric, len(pairs), float(before.mean()), float(after.mean()), low, high)
+def _changes(shown: Validation, of: str) -> Iterator[Change]:
+    for field, scores in shown.fields.items():
+        if pairs := scores.pairs():
+            before, after = np.array(pairs).T
+            low, high = interval(after - before)
+            yield Change(field, scores.metric, len(pairs), float(before.mean()), float(after.mean()), low, high, of)
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from rich.progress import Progress
 from benchmarks.segment import report, sheet
 from benchmarks.segment.annotator import CAP, SHOWN, Session
 from benchmarks.segment.measure import NANO, measure
-from benchmarks.segment.targets import Set, targets
+from benchmarks.segment.targets import MEASURED, Set, targets
 
 app = typer.Typer(add_completion=False)
 
@@ -33,7 +33,7 @@ app = typer.Typer(add_completion=False)
 def main(
     sets: Annotated[
         str, typer.Option(help=f"Which sets, by commas: {', '.join(Set)}. Nobody tunes anything on test.")
-    ] = ",".join(Set),
+    ] = ",".join(MEASURED),
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many objects of each set.")] = None,
     cap: Annotated[int, typer.Option(min=1, help="Clicks after which an object is given up.")] = CAP,
     baselines: Annotated[

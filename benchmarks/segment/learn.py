@@ -2,9 +2,9 @@
 
 python -m benchmarks.segment.learn
 
-Simulated annotators click objects of drawn scenes and of the tuning photographs; what the proposals were and how well
-each fitted is what the ranker learns from. In the first round answers are picked at random among the good ones, in the
-later ones by the ranker of the round before, so that it meets the masks that it will have to amend.
+Simulated annotators click objects of drawn scenes and of the tuning and teaching photographs; what the proposals were
+and how well each fitted is what the ranker learns from. In the first round answers are picked at random among the good
+ones, in the later ones by the ranker of the round before, so that it meets the masks that it will have to amend.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _judge_by(weights: Path) -> None:
 
 def main(
     scenes: Annotated[int, typer.Option(help="Drawn scenes in each round, two objects of each.")] = 70,
-    passes: Annotated[int, typer.Option(help="Passes over the tuning photographs in each round.")] = 3,
+    passes: Annotated[int, typer.Option(help="Passes over the photographs in each round.")] = 3,
     rounds: Annotated[int, typer.Option(help="Rounds of sessions.")] = 2,
     clicks: Annotated[int, typer.Option(help="Clicks of a session at most.")] = 8,
     epochs: Annotated[int, typer.Option(help="Passes over all choices.")] = 8,
@@ -164,7 +164,7 @@ def main(
     torch.set_num_threads(1)
     console = Console(stderr=True)
     photographs: dict[str, list[np.ndarray]] = {}
-    for target in targets(Set.TUNING):
+    for target in (*targets(Set.TUNING), *targets(Set.TEACHING)):
         photographs.setdefault(target.picture, []).append(target.truth)
     choices: list[ranking.Choice] = []
     for turn in range(rounds):

@@ -16,7 +16,8 @@ import skimage.io
 
 from model.training.scenes import draw_scene
 
-DATA = Path(__file__).parents[2] / "tests" / "data"
+ROOT = Path(__file__).parents[2]
+DATA, VIEWS = ROOT / "tests" / "data", ROOT / "model" / "training" / "views"
 SCENES_SEED = 20_001
 SCENES = 40
 
@@ -28,6 +29,11 @@ class Set(StrEnum):
     TEST = "test"
     COINS = "coins"
     SCENES = "scenes"
+    TEACHING = "teaching"
+
+
+MEASURED = (Set.TUNING, Set.TEST, Set.COINS, Set.SCENES)
+"""The others are learned from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +47,13 @@ class Target:
 
 
 def picture(name: str) -> np.ndarray:
-    """uint8 (H, W, 3) RGB: a photograph by its name in objects.json, or "scene N"."""
+    """uint8 (H, W, 3) RGB: a photograph by its name in objects.json or teaching.json, or "scene N"."""
     if name.startswith("scene "):
         return draw_scene(SCENES_SEED, int(name.removeprefix("scene "))).image
-    if (own := DATA / "photographs" / f"{name}.jpg").exists():
-        image = skimage.io.imread(own)
-    elif name == "grace_hopper":
+    for own in (DATA / "photographs" / f"{name}.jpg", VIEWS / f"{name}.jpg"):
+        if own.exists():
+            return skimage.io.imread(own)
+    if name == "grace_hopper":
         image = skimage.io.imread(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
     elif name == "motorcycle":
         image = skimage.data.stereo_motorcycle()[0]
@@ -66,9 +73,9 @@ def targets(of: Set) -> Iterator[Target]:
             thing = objects[index % len(objects)]  # any place in the order from back to front
             yield Target(of, f"scene {index}", thing.facts.category, thing.mask)
     else:
-        outlines = json.loads((DATA / "objects.json").read_text())
+        outlines = json.loads((DATA / ("teaching.json" if of is Set.TEACHING else "objects.json")).read_text())
         for entry in outlines["objects"]:
-            if entry["photo"] in outlines[of.value]:
+            if of is Set.TEACHING or entry["photo"] in outlines[of.value]:
                 truth = np.zeros(picture(entry["photo"]).shape[:2], np.uint8)
                 cv2.fillPoly(truth, [np.round(entry["outline"]).astype(np.int32)], 1)
                 yield Target(of, entry["photo"], entry["object"], truth.astype(bool))

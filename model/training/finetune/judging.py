@@ -15,7 +15,6 @@ from model.explanation import split_explanation
 from model.fields import LANGUAGES
 from model.pam import PAM
 from model.prompt import Prompt
-from model.region import FIELDS
 from model.speaker import WordOptions
 from model.training import reliability
 from model.training.evaluation import Click, Trial, attempt, hedged, held_out
@@ -99,13 +98,12 @@ def judge(pam: PAM, regions: Sequence[RegionRecord], on_region: Callable[[], Non
 class Verdict:
     """What became of a model.
 
-    regions: on corrections. old: on so many drawn `scenes` of old things, the mean IoU and the share of right texts.
+    regions: on corrections. old: on drawn scenes of old things, a field to how good each answer was, as in Judged.
     trials: of these, field to scores (see Judged) and whether the answers were right.
     """
 
     regions: Sequence[Judged]
-    scenes: int
-    old: Mapping[str, float]
+    old: Mapping[str, Sequence[float | None]]
     trials: Mapping[str, Sequence[tuple[float, bool]]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,15 +125,11 @@ def verdict(pam: PAM, regions: Sequence[RegionRecord], scenes: int, on_one: Call
             on_one()
 
     judged, trials = judge(pam, regions, on_one), attempt(pam, clicks())
-    old, fitted = {}, {}
     known = [trial for trial in trials if not hedged(trial.words)]
-    if trials:
-        old = {"mask": round(float(np.mean([trial.iou for trial in trials])), 4)}
-        old |= {name: round(float(np.mean([t.right(name) for t in named])), 4) for name, named in _askable(trials)}
-        fitted = {
-            name: [(t.words.log_probabilities[name], t.right(name)) for t in known if t.words[name]] for name in SCORED
-        }
-    return Verdict(judged, scenes, old, fitted)
+    fitted = {
+        name: [(t.words.log_probabilities[name], t.right(name)) for t in known if t.words[name]] for name in SCORED
+    }
+    return Verdict(judged, {name: [_old(trial, name) for trial in trials] for name in METRICS}, fitted)
 
 
 def recalibrated(calibration: Mapping[str, tuple[float, float]], found: Verdict) -> dict[str, tuple[float, float]]:
@@ -153,10 +147,13 @@ def recalibrated(calibration: Mapping[str, tuple[float, float]], found: Verdict)
     return fitted
 
 
-def _askable(trials: Sequence[Trial]) -> Iterator[tuple[str, list[Trial]]]:
-    """Each field with the trials whose right answer it could be: there is none for what has no name."""
-    named = [trial for trial in trials if trial.truth.category != UNKNOWN]
-    return ((field, named) for field in FIELDS)
+def _old(trial: Trial, field: str) -> float | None:
+    """Of what has no name "object" is the right category, and no other text says more of it than that."""
+    if field == "mask":
+        return trial.iou
+    if field == "category":
+        return float(trial.words.category == trial.truth.category)
+    return None if trial.truth.category == UNKNOWN else float(trial.right(field))
 
 
 def pairs(before: Sequence[Judged], after: Sequence[Judged], field: str) -> list[tuple[float, float]]:

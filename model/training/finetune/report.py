@@ -35,7 +35,13 @@ def as_json(
         "data": data,
         "validation": {"regions": len(before.regions), "fields": fields},
         "per_class": per_class(before.regions, after.regions),
-        "old_words": {"scenes": before.scenes, "before": before.old, "after": after.old},
+        "old_words": {
+            "regions": len(before.old["mask"]),
+            "fields": {
+                name: {"metric": "IoU" if name == "mask" else "share right", "before": old, "after": after.old[name]}
+                for name, old in before.old.items()
+            },
+        },
         "left_out": dict(left_out.most_common()),
         "notes": list(notes),
     }
@@ -43,11 +49,15 @@ def as_json(
 
 def table(report: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     """Rows of field, metric, regions, mean before and mean after."""
+    return _means(report["validation"]["fields"])
+
+
+def _means(fields: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     rows = []
-    for field, found in report["validation"]["fields"].items():
-        old, new = found["before"], found["after"]
-        means = (f"{np.mean(old):.3f}", f"{np.mean(new):.3f}") if old else ("–", "–")
-        rows.append((field, found["metric"], str(len(old)), *means))
+    for field, found in fields.items():
+        both = [pair for pair in zip(found["before"], found["after"], strict=True) if None not in pair]
+        means = [f"{mean:.3f}" for mean in np.mean(both, axis=0)] if both else ["–", "–"]
+        rows.append((field, found["metric"], str(len(both)), *means))
     return rows
 
 
@@ -84,11 +94,10 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 
 def _old(found: dict[str, Any]) -> list[str]:
-    if not found["scenes"]:
+    if not found["regions"]:
         return []
-    rows = [(name, f"{value:.3f}", f"{found['after'][name]:.3f}") for name, value in found["before"].items()]
-    head = f"What it could before, on {found['scenes']} drawn scenes:"
-    return [head, "", *_rows(("mean IoU, share right", "before", "after"), rows), ""]
+    head = f"What it could before, on {found['regions']} drawn scenes:"
+    return [head, "", *_rows(("field", "metric", "scenes", "before", "after"), _means(found["fields"])), ""]
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

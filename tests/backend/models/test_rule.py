@@ -45,6 +45,28 @@ def test_no_field_worse_and_one_better(fields: Fields, passed: bool, says: str):
     assert (verdict.passed, says in verdict.reason) == (passed, True), verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "passed", "says"),
+    [
+        ([1.0] * 60, [1.0] * 45 + [0.0] * 15, False, "category fell from 1.00 to .75 on 60 drawn things that it knew"),
+        ([1.0] * 60, [1.0] * 59 + [0.0], True, "category rose from .50 to .90 on 40 regions"),
+        ([0.0] * 60, [1.0] * 60, True, "category rose from .50 to .90 on 40 regions"),
+        ([None] * 60, [None] * 60, True, "category rose"),
+    ],
+)
+def test_what_it_knew_before_can_keep_it_back(before: list, after: list, passed: bool, says: str):
+    """A model that says a project's words and has forgotten all others does not take over."""
+    old = {"regions": 60, "fields": {"category": {"metric": "share right", "before": before, "after": after}}}
+    verdict = judge(Report.model_validate(report("new", BETTER, "old") | {"old_words": old}), least=20)
+    assert (verdict.passed, says in verdict.reason) == (passed, True), verdict.reason
+
+
+def test_old_words_alone_carry_no_model():
+    """Better at what nobody corrected is not better for the project."""
+    old = {"regions": 60, "fields": {"category": {"metric": "share right", "before": [0.0] * 60, "after": [1.0] * 60}}}
+    assert not judge(Report.model_validate(report("new", {"category": HALF}, "old") | {"old_words": old}), 20).passed
+
+
 def test_a_change_of_nothing_but_noise_seldom_passes():
     """Of 200 models that are as good as the old one, chance may promote few: one field, 2.5% on that side."""
     chance = np.random.default_rng(0)

@@ -233,8 +233,8 @@ def test_scores_are_fitted_to_what_the_model_says_now():
     """A model that is right half of the time however sure it is gets scores of a half; unknown fields keep theirs."""
     regions = [Judged("x", None, float(i % 2), None, None, {"category": -0.01, "explanation": 0.0}) for i in range(60)]
     old = {"category": (1.0, 0.0), "explanation": (2.0, 3.0), "caption": (4.0, 5.0)}
-    new = recalibrated(old, Verdict(regions, 0, {}, {}))
+    new = recalibrated(old, Verdict(regions, {}, {}))
     slope, offset = new["category"]
     assert 1 / (1 + np.exp(-(slope * -0.01 + offset))) == pytest.approx(0.5, abs=0.05)
     assert (new["explanation"], new["caption"]) == (old["explanation"], old["caption"])
-    assert recalibrated(old, Verdict(regions[:10], 0, {}, {})) == old
+    assert recalibrated(old, Verdict(regions[:10], {}, {})) == old
