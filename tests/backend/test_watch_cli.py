@@ -64,10 +64,13 @@ def test_everything_it_writes(clip: Path, tmp_path: Path):
     assert frames[0].shape[1] == 260
 
 
-def test_captions_are_printed(clip: Path):
-    """Where no file is named; a click points as well as a box."""
+def test_captions_are_printed(clip: Path, tmp_path: Path):
+    """Where no file is named; a click points as well as a box; a folder of frames is as good as a file."""
+    with av.open(str(clip)) as video:
+        for i, frame in enumerate(video.decode(video=0)):
+            frame.to_image().save(tmp_path / f"{i}.png")
     done = watch(
-        str(clip), "--click", "90", "80", "--stop-after", "0.4", "--max-new-tokens", "4", "--labels", "cup,cat"
+        str(tmp_path), "--click", "90", "80", "--stop-after", "0.4", "--max-new-tokens", "4", "--labels", "cup,cat"
     )
     assert done.returncode == 0, done.stderr
     (told,) = [json.loads(line) for line in done.stdout.splitlines()]
