@@ -9,6 +9,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from model.tracking.matching import squared_distances
+
 SIDE = 96
 """Longest side of a template, in its own pixels."""
 
@@ -185,8 +187,7 @@ def around(template: Template, image: np.ndarray, pose: Pose) -> list[Pose]:
         for each in (shown, template.lab)
     )
     inner = cv2.resize(template.inner.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
-    scores = cv2.matchTemplate(large, small, cv2.TM_SQDIFF, mask=np.repeat(inner[..., None], 3, axis=2))
-    x, y = cv2.minMaxLoc(scores)[2]
+    x, y = cv2.minMaxLoc(squared_distances(large, small, inner))[2]
     found = pose.copy()
     found[:, 2] += pose[:, :2] @ (COARSE * np.array([x, y]) - room)
     return [found]
