@@ -31,7 +31,7 @@ from tests.model.frames.clips import write
 CONFIG = Path(__file__).resolve().parents[2] / "label_config" / "video.xml"
 FRAMES, RATE = 50, 25
 CLIP = moving.Path(seed=5, frames=FRAMES)
-LABEL = "1"
+LABEL, AGAIN = "1", "2"
 OTHER_CLIP = moving.Path(seed=4, frames=FRAMES)
 MENDED_FRAME, SHIFT = 31, (14, 10)
 MENDED_EVENT = "The bowl rolls down and comes back."
@@ -83,8 +83,9 @@ def test_a_box_becomes_a_masklet(demo: Demo, annotator: Annotator, tmp_path: Pat
 @pytest.mark.e2e
 def test_two_objects_and_what_happens_to_them(demo: Demo, annotator: Annotator, tmp_path: Path) -> None:
     """Two boxes in one clip, one after the other: each is followed by itself, and has its events with their captions
-    under it; an event that a person rewrote stays as it is when the other object is answered; the data set holds both
-    masklets, and the words of each event with its own object."""
+    under it; an event that a person rewrote stays as it is when the other object is answered; when that one is mended,
+    its events from there on are replaced in their places; the data set holds both masklets, and the words of each event
+    with its own object."""
     clip = list(_with_two(moving.clip(CLIP), moving.clip(OTHER_CLIP)))
     project, task = _video_task(demo, write(tmp_path / "two.mp4", [image for image, _ in clip], crf="18"))
     screen = VideoScreen(annotator, project, task)
@@ -110,7 +111,19 @@ def test_two_objects_and_what_happens_to_them(demo: Demo, annotator: Annotator, 
         captions = {r["id"]: r["value"]["text"] for r in results if r["from_name"] == "caption"}
         assert all(captions[r["id"]][0] for r in events)
         assert not {r["id"] for r in results} & {r["id"] for r in other}
+    screen.select_again(shown)
+    screen.go_to(MENDED_FRAME)
+    (box,) = [r for r in second if r["type"] == "videorectangle"]
+    middle = _middle(_at(read_sequence(Node(box["value"]["sequence"])), MENDED_FRAME))
+    screen.drag(middle, (middle[0] + 5, middle[1] + 4))
+    third = screen.label(shown, AGAIN)
+    annotator.screenshot("replaced")
+    old, new = _parts(second), _parts(third)
+    assert new and {id for id, (_, end, _) in old.items() if end >= MENDED_FRAME} <= set(new)
     annotator.submit()
+    on_screen = _parts(_saved(demo, task))
+    assert {id: on_screen[id] for id in old | new} == old | new
+    assert sorted(on_screen) == sorted(_parts(first) | old | new)
 
     _wait_for_webhook(demo, project)
     document, records = _exported(demo, project, tmp_path / "regions")
@@ -153,15 +166,21 @@ class VideoScreen:
         self.page.locator(".lsf-outliner-item").nth(index).click()
         expect(self.page.get_by_label("Start frame")).to_be_visible()
 
-    def label(self, index: int) -> list[dict[str, Any]]:
-        """Select a region and give it its label; the results that Label Studio is answered with."""
+    def select_again(self, index: int) -> None:
+        """Select a region anew: after an answer the one that is selected is the one that was replaced."""
+        self.page.keyboard.press("Escape")
+        self.page.locator(".lsf-outliner-item").nth(index).click()
+        expect(self.page.get_by_text("Category", exact=True)).to_be_visible()
+
+    def label(self, index: int, label: str = LABEL) -> list[dict[str, Any]]:
+        """Select a region and give it a label; the results that Label Studio is answered with."""
         if not self.page.get_by_text("Category", exact=True).is_visible():
             self.page.locator(".lsf-outliner-item").nth(index).click()
         expect(self.page.get_by_text("Category", exact=True)).to_be_visible()
         with self.page.expect_response(
             lambda response: "interactive-annotating" in response.url, timeout=100_000
         ) as answer:
-            self.page.keyboard.press(LABEL)
+            self.page.keyboard.press(label)
         assert answer.value.status == 200, answer.value.text()
         expect(self.page.locator("[data-testid=htx-textbox-content]").first).to_be_visible()
         return answer.value.json()["data"]["result"]
@@ -204,6 +223,21 @@ def _with_two(
     for below, above in zip(one, other, strict=True):
         image = np.where(above.truth[..., None], above.image, below.image)
         yield image, (below.truth & ~above.truth, above.truth)
+
+
+def _parts(results: list[dict[str, Any]]) -> dict[str, tuple[int, int, str]]:
+    """First and last frame, and caption, of each part of the timeline, by its region's id."""
+    captions = {r["id"]: r["value"]["text"][0] for r in results if r["from_name"] == "caption"}
+    ranges = {r["id"]: r["value"]["ranges"][0] for r in results if r["type"] == "timelinelabels"}
+    return {id: (span["start"], span["end"], captions[id]) for id, span in ranges.items()}
+
+
+def _saved(demo: Demo, task: int) -> list[dict[str, Any]]:
+    """What Label Studio keeps of the one annotation of a task."""
+    headers = {"Authorization": f"Token {demo.token}"}
+    with httpx.Client(base_url=demo.label_studio.url, headers=headers, timeout=60, trust_env=False) as http:
+        (annotation,) = http.get(f"/api/tasks/{task}/annotations/").raise_for_status().json()
+    return annotation["result"]
 
 
 def _rle(found: dict[str, Any]) -> np.ndarray:
