@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +11,10 @@ import typer
 
 from backend.options import with_settings
 from backend.settings import Settings
+from backend.video.track_works import TrackWorks
 
 if TYPE_CHECKING:
     from backend.jobs import Job, JobQueue
-    from backend.ledger.track_works import TrackWorks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,9 +55,10 @@ def list_(
 
     with _existing(settings) as queue:
         jobs = queue.jobs(limit)
-    with _tracks(settings) as works:
+    with TrackWorks(settings.data_dir) as works:
         tracks = works.all()[:limit]
-    found = sorted([*jobs, *tracks], key=_when, reverse=True)[:limit]
+    found: list[Job | dict[str, Any]] = [*jobs, *tracks]
+    found = sorted(found, key=_when, reverse=True)[:limit]
     if as_json:
         print(json.dumps([job if isinstance(job, dict) else job.as_json() for job in found], indent=2))
         return
@@ -84,7 +83,7 @@ def show(
     from backend.jobs.log import tail
 
     if isinstance(job, str):
-        with _tracks(settings) as works:
+        with _existing(settings), TrackWorks(settings.data_dir) as works:
             _show_track(works.one(job), as_json)
         return
     with _existing(settings) as queue:
@@ -129,7 +128,7 @@ def start(
 def cancel(settings: Settings, job: Id) -> None:
     """Cancel a job: at once where it waits, else within seconds. A track goes on when it is asked for again."""
     if isinstance(job, str):
-        with _tracks(settings) as works:
+        with _existing(settings), TrackWorks(settings.data_dir) as works:
             work = works.ask_to_stop(job)
         is_open = work["state"] in ("queued", "running")
         print(f"job {job} is " + ("being cancelled" if is_open else work["state"]))
@@ -167,15 +166,6 @@ def _existing(settings: Settings) -> JobQueue:
     if not path.is_file():
         raise JobsUnavailable(f"there is no list of jobs {path}: name the --data-dir of the backend")
     return JobQueue(settings.data_dir)
-
-
-@contextmanager
-def _tracks(settings: Settings) -> Iterator[TrackWorks]:
-    """The list of tracks of a backend that has run."""
-    from backend.existing_ledger import existing_ledger
-
-    with existing_ledger(settings) as ledger:
-        yield ledger.tracks.works
 
 
 def _when(job: Job | dict[str, Any]) -> datetime:

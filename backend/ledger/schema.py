@@ -81,9 +81,6 @@ CREATE TABLE IF NOT EXISTS track_events (
 CREATE TABLE IF NOT EXISTS track_parts (
     track INTEGER NOT NULL, region_id TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     caption TEXT NOT NULL, sent_at REAL NOT NULL, is_theirs INTEGER NOT NULL, PRIMARY KEY (track, region_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS track_works (
-    id TEXT PRIMARY KEY, body TEXT NOT NULL, is_unwanted INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
 """Nothing of a format depends on them: a file without is given them, whatever its format."""

@@ -12,7 +12,6 @@ from backend.database import Database
 from backend.ledger.track_events import TrackEvents
 from backend.ledger.track_key import IS_KEY, Key, track_id
 from backend.ledger.track_parts import TrackParts
-from backend.ledger.track_works import TrackWorks
 from model.prompt import Box
 
 MAX_BYTES = 4 << 30
@@ -97,7 +96,7 @@ class Tracks:
 
     def __init__(self, file: Database, max_bytes: int = MAX_BYTES):
         self._file, self._max_bytes = file, max_bytes
-        self.events, self.parts, self.works = TrackEvents(file), TrackParts(file), TrackWorks(file)
+        self.events, self.parts = TrackEvents(file), TrackParts(file)
 
     def track(self, key: Key) -> Track | None:
         rows = self._file.read(f"SELECT body FROM tracks WHERE {IS_KEY}", *key)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from backend.errors import BackendError
-from backend.ledger.track_works import TrackWorks
+from backend.video.track_works import TrackWorks
 from backend.video.work import Work
 
 log = logging.getLogger(__name__)
@@ -54,4 +54,4 @@ class Board:
 
     def close(self) -> None:
         """Say that nothing is followed any more."""
-        self._works.end()
+        self._works.close()

@@ -23,10 +23,12 @@ from backend.ledger.tracks import Key, Track
 from backend.predict_request import PredictRequest, Saved, Task
 from backend.settings import Settings
 from backend.video import anchors, parts, plan
+from backend.video.board import Board
 from backend.video.events import Telling
 from backend.video.grid import grid_of, rate_of
 from backend.video.keyframes import Keyframe, read_sequence, simplified, write_sequence
 from backend.video.timeline import has_place, timeline
+from backend.video.track_works import TrackWorks
 from backend.video.tracking import Tracking, Work
 from backend.video.video_files import VideoFile, VideoFiles
 from backend.video.words import Advise, Video, VideoWords
@@ -83,7 +85,8 @@ class VideoSuggester:
         limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
         self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
         self._limits = FrameLimits(max_pixels=settings.max_image_pixels)
-        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self._files.release)
+        board = Board(TrackWorks(settings.data_dir))
+        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self._files.release, board)
 
     def prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         """Fetch the video of a task that was opened, in the background."""

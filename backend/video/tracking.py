@@ -42,10 +42,18 @@ class Tracking:
     """Follows objects through videos, the one asked for last first. Any thread may call it.
 
     most: frames to follow an object from one anchor, each way. limits: of the videos.
-    release: called with the path of a work's video when it has ended.
+    release: called with the path of a work's video when it has ended. board: where others see what is followed.
     """
 
-    def __init__(self, engine: Engine, tracks: Tracks, limits: FrameLimits, most: int, release: Callable[[Path], None]):
+    def __init__(
+        self,
+        engine: Engine,
+        tracks: Tracks,
+        limits: FrameLimits,
+        most: int,
+        release: Callable[[Path], None],
+        board: Board,
+    ):
         self._engine, self._tracks, self._limits, self._most, self._release = engine, tracks, limits, most, release
         self._changed = threading.Condition()
         self._works: list[Work] = []
@@ -53,7 +61,7 @@ class Tracking:
         self._over: list[Work] = []
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._board = Board(tracks.works)
+        self._board = board
 
     def start(self, work: Work) -> Work:
         """Begin with a work at once, in place of one for the same track. It goes on whoever waits for it."""

@@ -52,7 +52,7 @@ def device(address: str, platform: str = sys.platform) -> tuple[str, str]:
 def _check(path: Path) -> None:
     if not path.exists():
         there = sorted(map(str, Path("/dev").glob("video[0-9]*")))
-        known = f"there is {', '.join(there)}" if there else "this machine has none; in a container, pass it on"
+        known = f"there is {', '.join(there)}" if there else "this machine shows none (start a container with --device)"
         raise VideoError(f"there is no camera {path}: {known}")
     if not os.access(path, os.R_OK | os.W_OK):
         raise VideoError(f"the camera {path} may not be opened by this user: add the user to the group video")

@@ -15,6 +15,7 @@ from backend.errors import JobError, JobsUnavailable, LedgerError
 from backend.jobs import JobQueue, Progress
 from backend.ledger import Ledger
 from backend.ledger.tracks import Key
+from backend.video.track_works import TrackWorks
 from backend.video.work import Work
 
 
@@ -54,8 +55,7 @@ def test_tracks_are_in_the_list(data_dir: Path):
     """What the server follows through videos is a job like others: listed, shown, cancelled. When its server is gone,
     it is said to be interrupted, and nobody waits for it."""
     later = datetime.now(UTC) + timedelta(minutes=1)
-    with Ledger(data_dir / "ledger.sqlite") as ledger:
-        works = ledger.tracks.works
+    with TrackWorks(data_dir) as works:
         works.begin()
         for number, state in ((1, "done"), (2, "running")):
             work = Work(
@@ -76,11 +76,10 @@ def test_tracks_are_in_the_list(data_dir: Path):
         assert "track-2 is being cancelled" in jobs(data_dir, "cancel", "track-2").output
         assert "track-1 is done" in jobs(data_dir, "cancel", "track-1").output
         assert works.unwanted() == ["track-2"]
-        works.end()
-        lost = json.loads(jobs(data_dir, "show", "track-2", "--json").output)
-        assert (lost["state"], lost["frames"]) == ("interrupted", {"done": 20, "of": 50})
+    lost = json.loads(jobs(data_dir, "show", "track-2", "--json").output)
+    assert (lost["state"], lost["frames"]) == ("interrupted", {"done": 20, "of": 50})
+    with TrackWorks(data_dir) as works:
         works.begin()
-        works.end()
     assert [job["id"] for job in json.loads(jobs(data_dir, "list", "--json").output)] == [3, 2, 1]
     assert isinstance(jobs(data_dir, "show", "track-2").exception, JobError)
     assert "expected a number, or track-" in jobs(data_dir, "show", "track-x").output

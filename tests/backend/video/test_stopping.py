@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 
 from backend.app import create_app
 from backend.assembly import Backend
-from backend.ledger import Ledger
+from backend.errors import JobsUnavailable
 from backend.video import board, tracking
+from backend.video.track_works import TrackWorks
 from backend.video.work import Work
 from benchmarks import moving
 from model.prompt import Box
@@ -86,19 +87,35 @@ def test_another_process_cancels_a_track(
     monkeypatch.setattr(board, "_LOG_SECONDS", 0.0)
     caplog.set_level("INFO")
     work = begin(client, backend, body(clip, "region1"))
-    with Ledger(backend.settings.data_dir / "ledger.sqlite") as seen:
-        (listed,) = seen.tracks.works.all()
+    with TrackWorks(backend.settings.data_dir) as seen:
+        (listed,) = seen.all()
         assert listed["id"] == work.id and listed["state"] == "running"
-        assert seen.tracks.works.ask_to_stop(work.id)["state"] == "running"
+        assert seen.ask_to_stop(work.id)["state"] == "running"
         wait_for(lambda: work.is_over)
         assert work.state == "cancelled"
-        assert seen.tracks.works.all() == client.get("/jobs").json["tracks"]
+        assert seen.all() == client.get("/jobs").json["tracks"]
         ask(client, body(clip, "region1"))
         again = backend.suggester.videos.tracking.one(work.id)
         assert again is not None and again is not work
         wait_for(lambda: again.is_over)
         assert f"{work.id} of task 7: " in caplog.text and f" of {again.frames} frames, " in caplog.text
-        assert again.state == "done" and [each["state"] for each in seen.tracks.works.all()] == ["done"]
+        assert again.state == "done" and [each["state"] for each in seen.all()] == ["done"]
+
+
+def test_a_list_that_cannot_be_kept(
+    client: FlaskClient, backend: Backend, clip: Clip, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that is followed suffers; the log says why other processes see nothing."""
+
+    def full(*_: object) -> None:
+        raise JobsUnavailable("the list of tracks failed: free some space on its disk")
+
+    for what in ("put", "keep_only", "unwanted"):
+        monkeypatch.setattr(TrackWorks, what, full)
+    work = begin(client, backend, body(clip, "region1"))
+    wait_for(lambda: work.is_over)
+    assert work.state == "done" and "free some space" in caplog.text
+    assert client.get("/jobs").json["tracks"][0]["state"] == "done"
 
 
 @pytest.mark.parametrize("id", ["track-999", "track", "1e3", "-1"])
