@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, expect
 
 from backend.demo.running import Demo
@@ -21,12 +23,14 @@ from backend.demo.studio import DemoProject
 from backend.json_node import Node
 from backend.ledger import Ledger
 from backend.masks import from_coco_rle
+from backend.video.grid import grid_of
 from backend.video.keyframes import Keyframe, interpolated, read_sequence
 from benchmarks import moving
+from model.frames import open_frames
 from model.prompt import Box
 from model.region import FIELDS
 from tests.e2e.annotator import Annotator, Pixel
-from tests.model.frames.clips import write
+from tests.model.frames.clips import number_in, numbered, write
 
 CONFIG = Path(__file__).resolve().parents[2] / "label_config" / "video.xml"
 FRAMES, RATE = 50, 25
@@ -139,14 +143,32 @@ def test_two_objects_and_what_happens_to_them(demo: Demo, annotator: Annotator, 
     assert said.count(MENDED_EVENT) == 1 and len(said) >= 2
 
 
+@pytest.mark.e2e
+def test_the_frame_that_a_number_shows(demo: Demo, annotator: Annotator, tmp_path: Path) -> None:
+    """In a clip of variable frame rate, with B-frames: the player counts as many frames as `backend.video.grid`, and
+    shows on each the picture that it says, which carries its number."""
+    times = [0.1 * n if n < 10 else 0.9 + 0.02 * (n - 9) for n in range(40)]
+    images = [numbered(n, moving.HEIGHT, moving.WIDTH) for n in range(len(times))]
+    path = write(tmp_path / "uneven.mp4", images, times=times, bf="3", g="12", crf="18")
+    with open_frames(path) as frames:
+        grid = grid_of(frames, RATE)
+    screen = VideoScreen(annotator, *_video_task(demo, path), count=grid.count)
+    shown = {}
+    for number in (1, 2, 4, 13, 24, 25, 30, grid.count - 1):
+        screen.go_to(number)
+        shown[number] = number_in(screen.picture())
+    annotator.screenshot("number")
+    assert shown == {number: grid.at(number) for number in shown}
+
+
 class VideoScreen:
     """Label Studio's screen for a video of `moving.WIDTH` x `moving.HEIGHT` pixels, with Auto-Annotation on."""
 
-    def __init__(self, annotator: Annotator, project: int, task: int):
+    def __init__(self, annotator: Annotator, project: int, task: int, count: int = FRAMES):
         self.annotator, self.page = annotator, annotator.page
         self.page.goto(f"{annotator.url}/projects/{project}/data?task={task}")
         expect(self._canvas()).to_be_visible(timeout=60_000)
-        expect(self.page.get_by_text(f"of {FRAMES}")).to_be_visible(timeout=60_000)
+        expect(self.page.get_by_text(f"of {count}")).to_be_visible(timeout=60_000)
         self.page.get_by_text("Auto-Annotation", exact=True).click()
         annotator.screenshot("video")
 
@@ -193,6 +215,12 @@ class VideoScreen:
         shown.locator("input").press("Enter")
         expect(shown).to_contain_text(f"{number}")
         self.page.wait_for_timeout(500)
+
+    def picture(self) -> np.ndarray:
+        """What the player shows, uint8 (HEIGHT, WIDTH, 3)."""
+        x, y = self._on_screen((0, 0))
+        area = {"x": x, "y": y, "width": moving.WIDTH, "height": moving.HEIGHT}
+        return np.asarray(Image.open(io.BytesIO(self.page.screenshot(clip=area))).convert("RGB"))
 
     def regions(self) -> list[str]:
         return self.page.locator(".lsf-outliner-item").all_inner_texts()
