@@ -22,10 +22,11 @@ MAX_SAVED = 100
 
 @dataclass(frozen=True)
 class Saved:
-    """The ids in one draft or annotation of a task, and when it was last saved (aware)."""
+    """The ids in one draft or annotation of a task, when it was last saved (aware), and its results, raw."""
 
     region_ids: frozenset[str]
     updated_at: datetime
+    results: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,11 @@ def _task(task: Node) -> Task:
 def _saved(task: Node) -> Iterator[Saved]:
     """What tells old drawings from new ones. Nothing else hangs on it: what cannot be read is no reason to refuse."""
     for saved in (*_objects(task["drafts"], MAX_SAVED), *_objects(task["annotations"], MAX_SAVED)):
-        ids = (result["id"].value for result in _objects(saved["result"], MAX_RESULTS))
+        results = tuple(result.object() for result in _objects(saved["result"], MAX_RESULTS))
+        ids = (result.get("id") for result in results)
         with suppress(RequestError):
             updated_at = saved["updated_at"].moment()
-            yield Saved(frozenset(id for id in ids if isinstance(id, str)), updated_at)
+            yield Saved(frozenset(id for id in ids if isinstance(id, str)), updated_at, results)
 
 
 def _objects(items: Node, most: int) -> list[Node]:

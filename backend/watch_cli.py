@@ -22,7 +22,8 @@ def watch(
     source: Annotated[
         str,
         typer.Argument(
-            help="A video file, a folder of pictures, an rtsp, rtmp, srt or http address, camera:0 or /dev/video0."
+            help="A video file, a folder of pictures, an rtsp, rtmp, srt or http address, or a camera: camera:0, "
+            "/dev/video0, v4l2:/dev/video0, dshow:video=NAME."
         ),
     ],
     box: Annotated[

@@ -23,6 +23,7 @@ from backend.masks import from_coco_rle
 from backend.video.anchors import drawn
 from backend.video.grid import Grid
 from backend.video.keyframes import Keyframe, interpolated, read_sequence
+from backend.video.parts import is_untouched
 from backend.webhook_event import Annotation
 from model.frames import Frame
 from model.prompt import Box
@@ -141,8 +142,11 @@ def _segments(
 ) -> dict[str, list[Segment]]:
     """Object to the ranges of TimelineLabels that have a caption and are about it; damaged ones are passed over."""
     owners = tracks.events.owners(annotation.project_id, annotation.task_id)
+    withdrawn = tracks.parts.withdrawn(annotation.project_id, annotation.task_id)
     found: dict[str, list[Segment]] = {name: [] for name in objects}
     for region_id, results in regions.items():
+        if region_id in withdrawn and is_untouched(withdrawn[region_id], results, config):
+            continue  # told of what was followed by mistake, and submitted before it was replaced
         named = (owners.get(region_id), *(result["parentID"].value for result in results))
         about = [name for name in named if isinstance(name, str) and name in found]
         if not (about or len(objects) == 1):

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backend.options import with_settings
 from backend.settings import Settings
+from backend.video.track_works import TrackWorks
 
 if TYPE_CHECKING:
     from backend.jobs import Job, JobQueue
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Show, start and cancel background jobs, such as trainings.
+    help="""Show, start and cancel background jobs: trainings, and tracks of objects through videos.
 
-    They are done one at a time, beside a running `pam-studio serve` with the same --data-dir.""",
+    Trainings are done one at a time, beside a running `pam-studio serve` with the same --data-dir. Tracks are followed
+    by that server itself; Label Studio asks for them.""",
 )
 
+_TRACK = re.compile(r"track-\d{1,18}")
+
+
+def _id(text: str) -> int | str:
+    if _TRACK.fullmatch(text):
+        return text
+    if text.isascii() and text.isdecimal() and 0 < int(text[:18]):
+        return int(text[:18])
+    raise typer.BadParameter(f"expected a number, or track- and a number as the list shows it, got {text!r:.40}")
+
+
+Id = Annotated[Any, typer.Argument(metavar="JOB", parser=_id, help="A job's number, or a track's, such as track-7.")]
 Number = Annotated[int, typer.Argument(metavar="JOB", min=1, help="A job's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
@@ -32,7 +47,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """The last jobs, newest first."""
+    """The last jobs, newest first, and the tracks of the server that runs or ran last."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -40,37 +55,37 @@ def list_(
 
     with _existing(settings) as queue:
         jobs = queue.jobs(limit)
+    with TrackWorks(settings.data_dir) as works:
+        tracks = works.all()[:limit]
+    found: list[Job | dict[str, Any]] = [*jobs, *tracks]
+    found = sorted(found, key=_when, reverse=True)[:limit]
     if as_json:
-        print(json.dumps([job.as_json() for job in jobs], indent=2))
+        print(json.dumps([job if isinstance(job, dict) else job.as_json() for job in found], indent=2))
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("job", "kind", "state", "asked for by"):
         table.add_column(column, no_wrap=column in ("job", "state"), overflow="fold")
     table.add_column("", overflow="fold", min_width=20)  # numbers and states are never broken, words are
-    for job in jobs:
-        told = _progress(job) if job.state == "running" else job.message
-        row = (
-            str(job.id),
-            _kind(job),
-            f"{job.state}\n{_took(job)}".strip(),
-            f"{job.cause}, {_clock(job.created_at)}",
-            told,
-        )
-        table.add_row(*map(Text, row))
-    Console().print(table if jobs else "no jobs yet")
+    for job in found:
+        table.add_row(*map(Text, _track_row(job) if isinstance(job, dict) else _row(job)))
+    Console().print(table if found else "no jobs yet")
 
 
 @app.command()
 @with_settings("data_dir")
 def show(
     settings: Settings,
-    job: Number,
+    job: Id,
     lines: Annotated[int, typer.Option(min=0, max=10_000, help="How much of its log.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """One job, and the end of its log."""
     from backend.jobs.log import tail
 
+    if isinstance(job, str):
+        with _existing(settings), TrackWorks(settings.data_dir) as works:
+            _show_track(works.one(job), as_json)
+        return
     with _existing(settings) as queue:
         found, log = queue.job(job), tail(queue.folder(job), lines)
         folder = queue.folder(job)
@@ -86,9 +101,7 @@ def show(
         "message": found.message,
         "folder": str(folder) if folder.is_dir() else "",
     }
-    for name, text in rows.items():
-        if text:
-            print(f"{name + ':':11} {text}")
+    _print(rows)
     if log:
         print("\n" + "\n".join(log))
 
@@ -112,8 +125,14 @@ def start(
 
 @app.command()
 @with_settings("data_dir")
-def cancel(settings: Settings, job: Number) -> None:
-    """Cancel a job: at once where it waits, else within seconds."""
+def cancel(settings: Settings, job: Id) -> None:
+    """Cancel a job: at once where it waits, else within seconds. A track goes on when it is asked for again."""
+    if isinstance(job, str):
+        with _existing(settings), TrackWorks(settings.data_dir) as works:
+            work = works.ask_to_stop(job)
+        is_open = work["state"] in ("queued", "running")
+        print(f"job {job} is " + ("being cancelled" if is_open else work["state"]))
+        return
     with _existing(settings) as queue:
         found = queue.cancel(job)
     if found.state == "running":
@@ -147,6 +166,53 @@ def _existing(settings: Settings) -> JobQueue:
     if not path.is_file():
         raise JobsUnavailable(f"there is no list of jobs {path}: name the --data-dir of the backend")
     return JobQueue(settings.data_dir)
+
+
+def _when(job: Job | dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(job["created_at"]) if isinstance(job, dict) else job.created_at
+
+
+def _row(job: Job) -> tuple[str, ...]:
+    told = _progress(job) if job.state == "running" else job.message
+    by = f"{job.cause}, {_clock(job.created_at)}"
+    return str(job.id), _kind(job), f"{job.state}\n{_took(job)}".strip(), by, told
+
+
+def _track_row(work: dict[str, Any]) -> tuple[str, ...]:
+    by = f"a box in task {work['task_id']}, {_clock(_when(work))}"
+    told = "; ".join(filter(None, (work["message"], _followed(work))))
+    return work["id"], f"track, project {work['project_id']}", work["state"], by, told
+
+
+def _show_track(work: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(work, indent=2))
+        return
+    id, kind, state, by, _ = _track_row(work)
+    rows = {
+        "job": f"{id}, {kind}",
+        "state": state,
+        "progress": _followed(work),
+        "asked for": f"by {by}",
+        "region": work["region_id"],
+        "message": work["message"],
+    }
+    _print(rows)
+
+
+def _followed(work: dict[str, Any]) -> str:
+    frames, left = work["frames"], work["seconds_left"]
+    events = f", {work['events']} events" if work["events"] else ""
+    is_open = work["state"] in ("queued", "running")
+    return f"{frames['done']} of {frames['of']} frames{events}" + (
+        f", {_span(left)} left" if left is not None and is_open else ""
+    )
+
+
+def _print(rows: dict[str, str]) -> None:
+    for name, text in rows.items():
+        if text:
+            print(f"{name + ':':11} {text}")
 
 
 def _kind(job: Job) -> str:

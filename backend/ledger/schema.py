@@ -77,6 +77,10 @@ CREATE TABLE IF NOT EXISTS track_masks (
 CREATE TABLE IF NOT EXISTS track_events (
     track INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, region_id TEXT NOT NULL,
     caption TEXT NOT NULL, is_sent INTEGER NOT NULL, PRIMARY KEY (track, first)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS track_parts (
+    track INTEGER NOT NULL, region_id TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    caption TEXT NOT NULL, sent_at REAL NOT NULL, is_theirs INTEGER NOT NULL, PRIMARY KEY (track, region_id)
 ) WITHOUT ROWID
 """
 """Nothing of a format depends on them: a file without is given them, whatever its format."""

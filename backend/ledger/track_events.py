@@ -15,7 +15,8 @@ class TrackEvent(NamedTuple):
     region_id:   of the part on Label Studio's timeline.
     first, last: frames of the file, from 0.
     caption:     "" where nothing is worth words, such as where the object is gone.
-    is_sent:     whether Label Studio was answered with it: from then on it is the annotator's, to mend or to take away.
+    is_sent:     whether Label Studio was answered with it: from then on it changes only where its object is followed
+                 anew, and no annotator mended it or took it away.
     """
 
     region_id: str
@@ -60,19 +61,26 @@ class TrackEvents:
             return changed.rowcount > 0
 
     def mark_sent(self, key: Key, events: Collection[TrackEvent]) -> None:
-        """Say that Label Studio was answered with these."""
+        """Say that Label Studio was answered with these, under the region ids that they have here."""
         with self._file.writing() as db:
             db.executemany(
-                f"UPDATE track_events SET is_sent = 1 WHERE track = (SELECT id FROM tracks WHERE {IS_KEY}) "
-                "AND region_id = ?",
-                [(*key, event.region_id) for event in events],
+                "UPDATE track_events SET is_sent = 1, region_id = ? WHERE track = "
+                f"(SELECT id FROM tracks WHERE {IS_KEY}) AND first = ?",
+                [(event.region_id, *key, event.first) for event in events],
             )
+
+    def split(self, key: Key, event: TrackEvent, last: int, region_id: str) -> tuple[TrackEvent, TrackEvent]:
+        """Cut an event in two that say the same: up to the frame `last`, and what comes after it as `region_id`."""
+        halves = event._replace(last=last), event._replace(first=last + 1, region_id=region_id)
+        self.put(key, halves)
+        return halves
 
     def owners(self, project_id: int, task_id: int) -> dict[str, str]:
         """Region id of each event that was sent to a task, to the region id of the object that it is about."""
         rows = self._file.read(
-            "SELECT track_events.region_id AS event, tracks.region_id AS object FROM track_events JOIN tracks "
-            "ON tracks.id = track WHERE project_id = ? AND task_id = ? AND is_sent",
+            "SELECT told.region_id AS event, tracks.region_id AS object FROM tracks JOIN "
+            "(SELECT track, region_id FROM track_events WHERE is_sent UNION SELECT track, region_id FROM track_parts) "
+            "AS told ON tracks.id = told.track WHERE project_id = ? AND task_id = ?",
             project_id,
             task_id,
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from backend.database import Database
 from backend.ledger.track_events import TrackEvents
 from backend.ledger.track_key import IS_KEY, Key, track_id
+from backend.ledger.track_parts import TrackParts
 from model.prompt import Box
 
 MAX_BYTES = 4 << 30
@@ -95,7 +96,7 @@ class Tracks:
 
     def __init__(self, file: Database, max_bytes: int = MAX_BYTES):
         self._file, self._max_bytes = file, max_bytes
-        self.events = TrackEvents(file)
+        self.events, self.parts = TrackEvents(file), TrackParts(file)
 
     def track(self, key: Key) -> Track | None:
         rows = self._file.read(f"SELECT body FROM tracks WHERE {IS_KEY}", *key)
@@ -117,14 +118,15 @@ class Tracks:
         """Let go of a track, its masks and its events."""
         with self._file.writing() as db:
             if (id := track_id(db, key)) is not None:
-                for table in ("track_masks", "track_events"):
+                for table in ("track_masks", "track_events", "track_parts"):
                     db.execute(f"DELETE FROM {table} WHERE track = ?", (id,))
                 db.execute("DELETE FROM tracks WHERE id = ?", (id,))
 
-    def save(self, track: Track) -> None:
+    def save(self, track: Track, replaceable: Collection[str] = ()) -> None:
         """Keep a track in place of what was known of it, and let go of the masks that its anchors do not lead to.
 
-        With them go the events that nobody has seen yet; those that are on a screen are the annotator's.
+        With them go the events that nobody has seen yet, and of those on a screen the ones in `replaceable`, by their
+        region ids: the others are the annotator's.
         """
         stops = [*(anchor.index for anchor in track.anchors[1:]), track.frames]
         with self._file.writing() as db:
@@ -147,9 +149,10 @@ class Tracks:
                     (id, anchor.id, start, stop),
                 )
             db.execute(
-                "DELETE FROM track_events WHERE track = ? AND NOT is_sent AND last - first + 1 > (SELECT COUNT(*) "
-                "FROM track_masks WHERE track_masks.track = track_events.track AND frame BETWEEN first AND last)",
-                (id,),
+                "DELETE FROM track_events WHERE track = ? AND (NOT is_sent OR region_id IN "
+                "(SELECT value FROM json_each(?))) AND last - first + 1 > (SELECT COUNT(*) FROM track_masks "
+                "WHERE track_masks.track = track_events.track AND frame BETWEEN first AND last)",
+                (id, json.dumps(list(replaceable))),
             )
             db.execute(
                 "UPDATE tracks SET bytes = (SELECT COALESCE(SUM(LENGTH(rle) + ?), 0) FROM track_masks "

@@ -42,8 +42,9 @@ class Grid:
 
 
 def grid_of(frames: Frames, rate: float) -> Grid:
-    """The grid over a file: frame n is sought at (n - 1) / rate (`goToFrame` of Label Studio's VideoCanvas.tsx)."""
-    count = int(min(max(1, round(frames.duration * rate)), _MOST_FRAMES))
+    """The grid over a file: frame n is sought at (n - 1) / rate (`goToFrame` of Label Studio's VideoCanvas.tsx), and
+    there are as many as fit, rounded, half a frame up."""
+    count = int(min(max(1, math.floor(frames.duration * rate + 0.5)), _MOST_FRAMES))
     seconds = np.round(np.arange(count) / rate / _STEP) * _STEP + _STEP
     shown = np.searchsorted(frames.times, seconds, side="right") - 1
     return Grid(rate, np.clip(shown, 0, len(frames) - 1))

@@ -10,10 +10,13 @@ import numpy as np
 from backend.ledger.tracks import Anchor, FrameMask, Key, Track, Tracks
 from backend.masks import from_coco_rle
 from backend.video.grid import Grid
-from model.prompt import Box, Prompt
+from model.prompt import Box, Point, Prompt
 
 BEHIND = 3
 """Anchors behind a stretch that are shown to the model before it: each costs a frame."""
+
+DOT = 0.0125
+"""Sides, relative to the longer side of the picture, up to which a box is a click in its middle."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,14 @@ class Stretch:
         return abs(self.stop - self.start) - self.is_known
 
 
+def meant(box: Box, height: int, width: int) -> Prompt:
+    """What a drawn box says: one as small as a dot is a click, which Label Studio does not have on videos."""
+    most = DOT * max(height, width)
+    if box.x1 - box.x0 > most or box.y1 - box.y0 > most:
+        return Prompt(box=box)
+    return Prompt(points=(Point((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2),))
+
+
 def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stretch]:
     """The ways that the object is still to be followed: from each anchor to the next, and from the first backward.
 
@@ -52,7 +63,12 @@ def stretches(track: Track, known: Iterable[FrameMask], most: int) -> list[Stret
     if first.index:
         ways.append(_way(track, first, max(-1, first.index - most - 1), -1, reached))
     shown = {mask.frame: mask for mask in known if mask.box is not None}
-    return [replace(way, behind=_behind(track, way, shown)) for way in ways if way is not None and len(way)]
+    # A click after what lies behind would mend the mask that was followed to it.
+    return [
+        way if way.prompt.points else replace(way, behind=_behind(track, way, shown))
+        for way in ways
+        if way is not None and len(way)
+    ]
 
 
 def is_untold(tracks: Tracks, key: Key) -> bool:
@@ -120,7 +136,7 @@ def _behind(track: Track, way: Stretch, shown: Mapping[int, FrameMask]) -> dict[
         if mask is not None and mask.anchor == anchor.id:
             found[anchor.index] = Prompt(mask=from_coco_rle(mask.rle, track.height, track.width))
         else:
-            found[anchor.index] = Prompt(box=anchor.box)
+            found[anchor.index] = meant(anchor.box, track.height, track.width)
     return found
 
 
@@ -132,6 +148,7 @@ def _way(
         return None
     if seen is None or seen.frame == anchor.index:
         # The way forward brings the anchor's own mask.
-        return Stretch(anchor.id, Prompt(box=anchor.box), anchor.index, stop, step < 0, step < 0 or seen is not None)
+        prompt = meant(anchor.box, track.height, track.width)
+        return Stretch(anchor.id, prompt, anchor.index, stop, step < 0, step < 0 or seen is not None)
     mask = from_coco_rle(seen.rle, track.height, track.width)
     return Stretch(anchor.id, Prompt(mask=mask), seen.frame, stop, step < 0, is_known=True)

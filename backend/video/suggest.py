@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,13 +20,15 @@ from backend.json_node import Node
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.ledger.tracks import Key, Track
-from backend.predict_request import PredictRequest, Task
+from backend.predict_request import PredictRequest, Saved, Task
 from backend.settings import Settings
-from backend.video import anchors, plan
+from backend.video import anchors, parts, plan
+from backend.video.board import Board
 from backend.video.events import Telling
 from backend.video.grid import grid_of, rate_of
 from backend.video.keyframes import Keyframe, read_sequence, simplified, write_sequence
 from backend.video.timeline import has_place, timeline
+from backend.video.track_works import TrackWorks
 from backend.video.tracking import Tracking, Work
 from backend.video.video_files import VideoFile, VideoFiles
 from backend.video.words import Advise, Video, VideoWords
@@ -83,7 +85,8 @@ class VideoSuggester:
         limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
         self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
         self._limits = FrameLimits(max_pixels=settings.max_image_pixels)
-        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self._files.release)
+        board = Board(TrackWorks(settings.data_dir))
+        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self._files.release, board)
 
     def prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         """Fetch the video of a task that was opened, in the background."""
@@ -103,15 +106,19 @@ class VideoSuggester:
         address = _address(task.data, config)
         rate = rate_of(config.video.framerate if config.video else "", task.data)
         regions = list(_regions(request.context or (), config))
+        self._hand_over(request, task, config)
         if not regions:  # such as when a caption on the timeline was mended
             return None
         studio = self._studios.of(request.project_id)
         with self._files.using(request.project_id, address, task.id, studio) as file:
             frames = self._open(file, task)
             about = Video(address, file, frames, grid_of(frames, rate), began)
-            begun = [self._begin(Key(request.project_id or 0, task.id, r.id), r, about, config) for r in regions]
+            begun = [
+                self._begin(Key(request.project_id or 0, task.id, r.id), r, about, config, task.saved) for r in regions
+            ]
             answers = [
-                self._answer(region, track, about, config, until) for region, track in zip(regions, begun, strict=True)
+                self._answer(region, track, about, config, until, task.saved)
+                for region, track in zip(regions, begun, strict=True)
             ]
         found = [answer for answer in answers if answer is not None]
         if not found:
@@ -125,7 +132,13 @@ class VideoSuggester:
             shown = str(error).replace(str(file.path), f"the video of task {task.id}")
             raise VideoFileError(shown) from error
 
-    def _begin(self, key: Key, region: _Region, about: Video, config: LabelingConfig) -> Track:
+    def _hand_over(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
+        """Take note of the parts of the timeline that an annotator mended."""
+        project_id = request.project_id or 0
+        known = self._tracks.parts.of_task(project_id, task.id)
+        self._tracks.parts.hand_over(project_id, task.id, parts.touched(request.context or (), known, config))
+
+    def _begin(self, key: Key, region: _Region, about: Video, config: LabelingConfig, saved: Sequence[Saved]) -> Track:
         """The track of a region; the model works on what is new in it when this returns."""
         keyframes, known = region.keyframes, self._tracks.track(key)
         fits = known is not None and (known.sha256, known.rate) == (about.file.sha256, about.grid.rate)
@@ -142,7 +155,7 @@ class VideoSuggester:
             track = replace(track, model_version=self._engine.version, sent=write_sequence(keyframes, about.grid.rate))
         if track.anchors != known.anchors:
             self.tracking.cancel(key, "asked for anew")
-            self._tracks.save(track)
+            self._tracks.save(track, self._replaceable(key, saved, config))
         elif track != known:
             self._tracks.update(track)
         if self.tracking.urge(key) is None:
@@ -167,8 +180,17 @@ class VideoSuggester:
         hidden = tuple((about.grid.at(first), about.grid.at(last)) for first, last in track.hidden)
         return Telling(options, choices(config, region.label), hidden)
 
+    def _replaceable(self, key: Key, saved: Sequence[Saved], config: LabelingConfig) -> Collection[str]:
+        return parts.replaceable(key.region_id, self._tracks.parts.of(key), saved, config)
+
     def _answer(
-        self, region: _Region, track: Track, about: Video, config: LabelingConfig, until: float
+        self,
+        region: _Region,
+        track: Track,
+        about: Video,
+        config: LabelingConfig,
+        until: float,
+        saved: Sequence[Saved],
     ) -> Answer | None:
         work = self.tracking.urge(track.key)
         if work is not None:
@@ -187,16 +209,12 @@ class VideoSuggester:
             if said is not None:
                 self._words.record(said, results, track, about, config)
             self._tracks.update(replace(track, sent=sequence))
-        results += self._new_events(track.key, region, about, config)
+        if has_place(config):
+            is_done = self.tracking.urge(track.key) is None
+            free = self._replaceable(track.key, saved, config)
+            events = parts.due(self._tracks, track.key, about.grid, free, is_done)
+            results += timeline(events, region.id, region.label, config, about.grid)
         return Answer(results, score) if results else None
-
-    def _new_events(self, key: Key, region: _Region, about: Video, config: LabelingConfig) -> list[dict[str, Any]]:
-        """What was told since the last answer. It is answered once: what came of it on the screen is not known here."""
-        if not has_place(config):
-            return []
-        events = [event for event in self._tracks.events.of(key) if event.caption and not event.is_sent]
-        self._tracks.events.mark_sent(key, events)
-        return timeline(events, region.id, region.label, config, about.grid)
 
     def stop_for(self, event: WebhookEvent) -> None:
         """Follow no more what a webhook says is done with: regions that were submitted, or went with their task or

@@ -18,6 +18,13 @@ def has_place(config: LabelingConfig) -> bool:
     return bool(config.video and config.video.segments and caption and caption.kind == "textarea")
 
 
+def span(event: TrackEvent, grid: Grid) -> tuple[int, int] | None:
+    """Label Studio's numbers of an event's first and last frame; None where it lies between two of them."""
+    start = int(np.searchsorted(grid.shown, event.first)) + 1
+    end = int(np.searchsorted(grid.shown, event.last, side="right"))
+    return (start, end) if start <= end else None
+
+
 def timeline(
     events: Iterable[TrackEvent], region_id: str, label: str | None, config: LabelingConfig, grid: Grid
 ) -> list[dict[str, Any]]:
@@ -33,12 +40,10 @@ def timeline(
     own = [label] if label in tag.labels else list(tag.labels[:1])
     results = []
     for event in events:
-        start = int(np.searchsorted(grid.shown, event.first)) + 1
-        end = int(np.searchsorted(grid.shown, event.last, side="right"))
-        if not event.caption or start > end:
+        if not event.caption or (at := span(event, grid)) is None:
             continue
         common = {"id": event.region_id, "to_name": config.image, "parentID": region_id}
-        ranges = {"ranges": [{"start": start, "end": end}], "timelinelabels": own}
+        ranges = {"ranges": [{"start": at[0], "end": at[1]}], "timelinelabels": own}
         results.append(common | {"from_name": tag.name, "type": "timelinelabels", "value": ranges})
         said = {"text": [event.caption]}
         results.append(common | {"from_name": field.name, "type": "textarea", "value": said})

@@ -15,6 +15,7 @@ from backend.errors import BackendError
 from backend.ledger.tracks import FrameMask, Key, Tracks
 from backend.masks import to_coco_rle
 from backend.video import plan
+from backend.video.board import Board
 from backend.video.events import Narrator
 from backend.video.work import State, Work
 from model.errors import ModelError
@@ -41,10 +42,18 @@ class Tracking:
     """Follows objects through videos, the one asked for last first. Any thread may call it.
 
     most: frames to follow an object from one anchor, each way. limits: of the videos.
-    release: called with the path of a work's video when it has ended.
+    release: called with the path of a work's video when it has ended. board: where others see what is followed.
     """
 
-    def __init__(self, engine: Engine, tracks: Tracks, limits: FrameLimits, most: int, release: Callable[[Path], None]):
+    def __init__(
+        self,
+        engine: Engine,
+        tracks: Tracks,
+        limits: FrameLimits,
+        most: int,
+        release: Callable[[Path], None],
+        board: Board,
+    ):
         self._engine, self._tracks, self._limits, self._most, self._release = engine, tracks, limits, most, release
         self._changed = threading.Condition()
         self._works: list[Work] = []
@@ -52,6 +61,7 @@ class Tracking:
         self._over: list[Work] = []
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._board = board
 
     def start(self, work: Work) -> Work:
         """Begin with a work at once, in place of one for the same track. It goes on whoever waits for it."""
@@ -60,6 +70,7 @@ class Tracking:
             if len(self._works) >= MOST_WORKS:
                 self._end(self._works[0], "cancelled", f"more than {MOST_WORKS} objects are to be followed; ask again")
             self._works.append(work)
+            self._board.show(work)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
                 self._thread.start()
@@ -124,6 +135,7 @@ class Tracking:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
+        self._board.close()
 
     def works(self) -> list[Work]:
         """All that is on its way, and what has ended last; newest first."""
@@ -144,6 +156,8 @@ class Tracking:
         if work not in self._begun:
             self._release(work.path)
         self._over = [*self._over, work][-_KEPT:]
+        self._board.show(work)
+        self._board.keep_only([*self._works, *self._over])
         self._changed.notify_all()
         log.info(
             "track %s of task %s: %s after %d of %d frames%s",
@@ -155,6 +169,8 @@ class Tracking:
             if not self._step(self._begun[work], work):
                 with self._changed:
                     self._put_away(work)
+            for id in self._board.unwanted():
+                self.cancel_one(id)
         with self._changed:
             for work in list(self._begun):
                 self._put_away(work)
@@ -170,7 +186,9 @@ class Tracking:
             if self._closing:
                 return None
             work = self._works[-1]
-            work.state = "running"
+            if work.state != "running":
+                work.state = "running"
+                self._board.show(work)
             steps = self._begun.pop(work, None) or self._steps(work)
             while len(self._begun) >= _BEGUN:
                 self._put_away(next(iter(self._begun)))
@@ -184,6 +202,7 @@ class Tracking:
             self._release(work.path)
         else:
             work.state = "queued"
+            self._board.show(work)
 
     def _step(self, steps: Generator[None, None, None], work: Work) -> bool:
         """One frame; whether there are more."""
@@ -263,6 +282,7 @@ class Tracking:
     def _flush(self, work: Work, kept: list[FrameMask]) -> None:
         if kept:
             self._keep(work, lambda: self._tracks.add(work.key, kept))
+            self._keep(work, lambda: self._board.show(work))
             kept.clear()
 
 

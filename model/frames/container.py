@@ -16,6 +16,9 @@ from model.errors import VideoError
 from model.frames.decoding import Upright, opened, pictures
 from model.frames.frame import Frame, FrameLimits, Frames
 
+LONGEST_LAST = 10.0
+"""Seconds for which a last frame is believed to be shown."""
+
 BACKWARD_BYTES = 192 << 20
 """Decoded frames that a walk backward keeps at once; where a group of pictures is larger it is decoded in parts."""
 
@@ -29,6 +32,7 @@ class VideoFile(Frames):
 
     def __init__(self, path: Path, limits: FrameLimits):
         self.name, self._path, self._limits = str(path), str(path), limits
+        self._last = 0
         with opened(self._path, local=True) as container:
             stream = pictures(container, self.name, limits)
             self._stamps, keys, promised, timed = self._scan(container, stream)
@@ -40,6 +44,7 @@ class VideoFile(Frames):
         self._keys = keys
         # The clock of a player starts with the first stream, which may be the sound.
         first = float(self._stamps[0]) * base
+        self._lasts = min(self._last * base, LONGEST_LAST)
         self.times = self._stamps * base - (min(max(start, 0.0), first) if first >= 0 else first)
         self.missing = max(0, promised - len(self._stamps))
         self.height = self.width = 0
@@ -48,6 +53,11 @@ class VideoFile(Frames):
             raise VideoError(f"{self.name} has no frame that can be decoded")
         self.height, self.width = Upright()(with_first[1]).shape[:2]
         limits.check(self.name, self.height, self.width)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the beginning to the end of the last frame, as the file says, or else as `Frames.duration`."""
+        return float(self.times[-1]) + self._lasts if self._lasts > 0 else super().duration
 
     def walk(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
         """See `Frames.walk`."""
@@ -133,7 +143,7 @@ class VideoFile(Frames):
     def _scan(self, container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, np.ndarray, int, bool]:
         """Time stamps of the frames in order, numbers of the key frames, how many the file promises, and whether
         packets carry times at all."""
-        stamps, keys, skipped = array("q"), array("b"), 0
+        stamps, keys, skipped, latest = array("q"), array("b"), 0, 0
         try:
             for packet in container.demux(stream):
                 if packet.size == 0:
@@ -143,6 +153,8 @@ class VideoFile(Frames):
                     continue
                 if packet.pts is None:
                     return self._count(stream)
+                if not stamps or packet.pts > latest:
+                    latest, self._last = packet.pts, packet.duration or 0
                 stamps.append(packet.pts)
                 keys.append(packet.is_keyframe)
                 if len(stamps) > self._limits.max_frames:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from model.errors import VideoError
+from model.frames.camera import is_camera
 from model.frames.container import VideoFile
 from model.frames.decoding import named
 from model.frames.folder import FrameFolder
 from model.frames.frame import Frame, FrameLimits, Frames
-from model.frames.remote import CAMERA, Remote
+from model.frames.remote import Remote
 from model.frames.stream import Stream
 
 ANYTHING = FrameLimits()
@@ -40,7 +41,7 @@ def open_stream(
     patience: float = 30.0,
 ) -> Stream:
     """Frames as they come, read ahead by a thread: a file, a folder, an http, rtsp, rtmp, srt or udp address, or a
-    camera ("camera:0", "/dev/video0").
+    camera ("camera:0", "/dev/video0", "v4l2:/dev/video0"; see `model.frames.camera`).
 
     drop:     whether the oldest waiting frame is dropped where frames come faster than they are taken; else the source
               waits. None: dropped where the source is live.
@@ -49,7 +50,7 @@ def open_stream(
     Raises VideoError and ImageError as `open_frames` does, or on the way through the frames.
     """
     text = str(source)
-    if "://" in text or CAMERA.fullmatch(text):
+    if "://" in text or is_camera(text):
         remote = Remote(text, limits, patience)
         return Stream(named(text), remote.frames(), live=remote.live, drop=drop, capacity=capacity, remote=remote)
     frames = open_frames(source, limits, rate)

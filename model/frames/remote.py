@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,12 +22,12 @@ from tenacity import (
 )
 
 from model.errors import VideoError
+from model.frames.camera import device, is_camera
 from model.frames.decoding import Upright, named, opened, pictures
 from model.frames.frame import Frame, FrameLimits
 
 log = logging.getLogger(__name__)
 
-CAMERA = re.compile(r"camera:(\d{1,2})|/dev/video\d{1,2}")
 OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 10.0
 PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,srtp,rtmp,rtmps,rtmpt,srt,crypto"
 """None that reads files: an address may lead to a list of others."""
@@ -51,7 +49,7 @@ class Remote:
         self._address, self._limits, self._patience = address, limits, patience
         self.name = named(address)
         scheme = address.partition("://")[0]
-        self.live = bool(CAMERA.fullmatch(address)) or scheme in LIVE_SCHEMES
+        self.live = is_camera(address) or scheme in LIVE_SCHEMES
         self.reconnects = 0
         self.closed = False
         self._size: tuple[int, int] | None = None
@@ -138,17 +136,13 @@ class Remote:
 
     def _how(self) -> tuple[str, dict[str, Any]]:
         """The source as FFmpeg takes it, and how to open it."""
-        if not CAMERA.fullmatch(self._address):
-            options = {"protocol_whitelist": PROTOCOLS}
-            if self._address.startswith("rtsp"):
-                options["rtsp_transport"] = "tcp"  # over UDP lost packets smear the picture
-            return self._address, {"options": options}
-        number = self._address.removeprefix("camera:")
-        if sys.platform == "darwin":
-            return number, {"format": "avfoundation"}
-        if not sys.platform.startswith("linux"):
-            raise VideoError(f"cameras are read on Linux and macOS only: give {self.name} as an rtsp or http address")
-        return number if number.startswith("/") else f"/dev/video{number}", {"format": "v4l2"}
+        if is_camera(self._address):
+            name, format = device(self._address)
+            return name, {"format": format}
+        options = {"protocol_whitelist": PROTOCOLS}
+        if self._address.startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"  # over UDP lost packets smear the picture
+        return self._address, {"options": options}
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:

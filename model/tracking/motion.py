@@ -8,10 +8,12 @@ hidden. An object that is hidden, or has left, is searched for until it looks li
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
+import torch
 
 from model import proposals
 from model.errors import TrackError
@@ -73,6 +75,7 @@ class Thing:
              hidden frames would carry far.
     lost:    frames since it was seen.
     changed: frames since it looked as it did.
+    flow:    works out flow in memory of its own, as each thread must.
     """
 
     shown: tuple[Template, ...]
@@ -82,6 +85,9 @@ class Thing:
     motion: Pose = field(default_factory=lambda: np.eye(2, 3))
     lost: int = 0
     changed: int = 0
+    flow: cv2.DISOpticalFlow = field(
+        default_factory=lambda: cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST), repr=False
+    )
 
 
 class MotionFollower:
@@ -92,14 +98,13 @@ class MotionFollower:
         self.outputs: dict[Hashable, SamOutput] = {}
         self._things: dict[Hashable, Thing] = {}
         self._before: np.ndarray | None = None
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def step(
         self, image: np.ndarray, prompts: Mapping[Hashable, Prompt], elapsed: int = 1
     ) -> dict[Hashable, TrackedMask]:
         """See `Follower.step`."""
         told = {key for key, prompt in prompts.items() if prompt.box is not None or prompt.mask is not None}
-        found = {key: self._follow(thing, image) for key, thing in self._things.items() if key not in told}
+        found = self._followed({key: thing for key, thing in self._things.items() if key not in told}, image)
         for key, (mask, score) in self._prompted(image, prompts, found).items():
             template = templates.take(image, mask)
             before = self._things.get(key)
@@ -108,6 +113,14 @@ class MotionFollower:
             found[key] = TrackedMask(mask, score, 1.0)
         self._before = image
         return found
+
+    def _followed(self, things: Mapping[Hashable, Thing], image: np.ndarray) -> dict[Hashable, TrackedMask]:
+        """Each thing on the next frame. They have nothing to do with each other, and OpenCV lets other threads run."""
+        threads = min(len(things), torch.get_num_threads())
+        if threads < 2:
+            return {key: self._follow(thing, image) for key, thing in things.items()}
+        with ThreadPoolExecutor(threads) as pool:
+            return dict(zip(things, pool.map(lambda thing: self._follow(thing, image), things.values()), strict=True))
 
     def _prompted(
         self, image: np.ndarray, prompts: Mapping[Hashable, Prompt], found: Mapping[Hashable, TrackedMask]
@@ -217,7 +230,7 @@ class MotionFollower:
             cv2.cvtColor(cv2.resize(each[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
             for each in (before, image)
         )
-        flow = self._flow.calc(a, b, None)
+        flow = thing.flow.calc(a, b, None)
         on = cv2.resize(thing.mask[y0:y1, x0:x1].view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         ys, xs = np.nonzero(on)
         if len(xs) < 8:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from model.tracking import template as templates
+from model.tracking.matching import correlations
 from model.tracking.template import Likeness, Pose, Template
 
 COARSE = 24
@@ -72,9 +73,7 @@ def _places(template: Template, image: np.ndarray, last: Pose) -> list[Pose]:
         if np.count_nonzero(inner) < LEAST or shape[0] < small.shape[1] or shape[1] < small.shape[0]:
             continue
         frame = cv2.resize(image, shape, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        weights = np.repeat(inner[..., None].astype(np.float32), 3, axis=2)
-        scores = cv2.matchTemplate(cv2.cvtColor(frame, cv2.COLOR_RGB2Lab), small, cv2.TM_CCOEFF_NORMED, mask=weights)
-        scores[~np.isfinite(scores) | (np.abs(scores) > 1.01)] = -1
+        scores = correlations(cv2.cvtColor(frame, cv2.COLOR_RGB2Lab), small, inner > 0)
         for _ in range(TRIES):
             _, score, _, (x, y) = cv2.minMaxLoc(scores)
             if score < LIKELY:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from model.tracking.matching import squared_distances
 
 SIDE = 96
 """Longest side of a template, in its own pixels."""
@@ -70,8 +73,8 @@ class Template:
 
     @cached_property
     def around(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels around the object that did not look like it, bool (h, w), and the colours it has nearest to each,
-        float32 (h, w, 3)."""
+        """Pixels around the object that did not look like it, int (n,) in the order of a flattened template, and the
+        colours it has nearest to each, float32 (n, 3)."""
         _, labels = cv2.distanceTransformWithLabels(
             (~self.inner).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
@@ -80,8 +83,26 @@ class Template:
         nearest = colours[labels]
         on = self.inner.astype(np.uint8)
         near, far = (cv2.dilate(on, np.ones((2 * r + 1, 2 * r + 1), np.uint8)) for r in RING)
-        differs = np.sqrt(((self.lab - nearest) ** 2).sum(axis=2)) > UNLIKE
-        return (far > near) & differs, nearest
+        differs = np.sqrt(_squares(self.lab - nearest)) > UNLIKE
+        ring = np.flatnonzero((far > near) & differs)
+        return ring, nearest.reshape(-1, 3)[ring]
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """int (n,), the object's pixels, in the order of a flattened template."""
+        return np.flatnonzero(self.inner)
+
+    @cached_property
+    def pattern(self) -> tuple[np.ndarray, float]:
+        """float32 (n,), how light the object's pixels are, about their mean; and the sum of its squares."""
+        light = self.lab[..., 0].ravel()[self.own]
+        about = light - light.mean()
+        return about, about @ about
+
+    @cached_property
+    def held(self) -> np.ndarray:
+        """uint8 (h, w), 1 on the object and its outline, by which it is registered."""
+        return cv2.dilate(self.inner.astype(np.uint8), np.ones((3, 3), np.uint8))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -150,18 +171,18 @@ def register(template: Template, image: np.ndarray, guesses: Sequence[Pose]) -> 
     Where the guesses are not good, what is around the first one is searched too. By enhanced correlation (Evangelidis
     and Psarakis 2008), which minds neither brightness nor contrast.
     """
-    best = max((_at(template, image, guess) for guess in guesses), key=lambda each: each[1].worth)
-    if best[1].worth < SURE:
+    best = max((_at(template, image, guess) for guess in guesses), key=_worth)
+    if best.likeness.worth < SURE:
         best = max([best, *(_at(template, image, each) for each in around(template, image, guesses[0]))], key=_worth)
     for kind in (cv2.MOTION_EUCLIDEAN, cv2.MOTION_AFFINE):
-        if (shift := _shift(template, view(image, best[0], template.size), kind)) is None:
+        if (shift := _shift(template, best.shown, kind)) is None:
             continue
-        moved = compose(best[0], shift)
+        moved = compose(best.pose, shift)
         best = max(best, _at(template, image, moved), key=_worth)
         if kind == cv2.MOTION_AFFINE:
             stiff = _at(template, image, _stiff(moved, template))
-            best = stiff if stiff[1].worth > best[1].worth - SHEAR else best
-    return best
+            best = stiff if stiff.likeness.worth > best.likeness.worth - SHEAR else best
+    return best.pose, best.likeness
 
 
 def _stiff(pose: Pose, template: Template) -> Pose:
@@ -185,8 +206,7 @@ def around(template: Template, image: np.ndarray, pose: Pose) -> list[Pose]:
         for each in (shown, template.lab)
     )
     inner = cv2.resize(template.inner.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
-    scores = cv2.matchTemplate(large, small, cv2.TM_SQDIFF, mask=np.repeat(inner[..., None], 3, axis=2))
-    x, y = cv2.minMaxLoc(scores)[2]
+    x, y = cv2.minMaxLoc(squared_distances(large, small, inner))[2]
     found = pose.copy()
     found[:, 2] += pose[:, :2] @ (COARSE * np.array([x, y]) - room)
     return [found]
@@ -197,21 +217,29 @@ def look(template: Template, image: np.ndarray, pose: Pose) -> Likeness:
     return compare(template, view(image, pose, template.size))
 
 
-def _at(template: Template, image: np.ndarray, pose: Pose) -> tuple[Pose, Likeness]:
-    return pose, look(template, image, pose)
+class _Place(NamedTuple):
+    """A pose, what is seen there (see `view`), and how much it looks like the template."""
+
+    pose: Pose
+    shown: np.ndarray
+    likeness: Likeness
 
 
-def _worth(found: tuple[Pose, Likeness]) -> float:
-    return found[1].worth
+def _at(template: Template, image: np.ndarray, pose: Pose) -> _Place:
+    shown = view(image, pose, template.size)
+    return _Place(pose, shown, compare(template, shown))
+
+
+def _worth(place: _Place) -> float:
+    return place.likeness.worth
 
 
 def _shift(template: Template, shown: np.ndarray, kind: int) -> Pose | None:
     """How a view must move to look most like the template; None where that cannot be told."""
-    mask = cv2.dilate(template.inner.astype(np.uint8), np.ones((3, 3), np.uint8))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ROUNDS, LEAST_GAIN)
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        _, shift = cv2.findTransformECC(template.lab[..., 0], shown[..., 0], start, kind, criteria, mask, 3)
+        _, shift = cv2.findTransformECC(template.lab[..., 0], shown[..., 0], start, kind, criteria, template.held, 3)
     except cv2.error:  # it does not converge where there is nothing to hold on to
         return None
     return shift.astype(np.float64) if _plausible(shift) else None
@@ -219,23 +247,28 @@ def _shift(template: Template, shown: np.ndarray, kind: int) -> Pose | None:
 
 def compare(template: Template, shown: np.ndarray) -> Likeness:
     """How much of the object a view shows."""
-    inner = template.inner
-    a, b = template.lab[inner], shown[inner]
+    own, off = template.own, shown - template.lab
     # Light changes from frame to frame; the object's own differences stay.
-    drift = np.clip(np.median(b - a, axis=0), -UNLIKE, UNLIKE)
-    off = np.abs(shown - template.lab - drift)
-    far = cv2.blur(np.sqrt((off**2).sum(axis=2)), (3, 3))
-    seen = inner & (far < UNLIKE)
+    drift = np.clip(np.median(off.reshape(-1, 3)[own].T.copy(), axis=1), -UNLIKE, UNLIKE)
+    far = cv2.blur(np.sqrt(_squares(off - drift)), (3, 3))
+    seen = template.inner & (far < UNLIKE)
     ring, nearest = template.around
-    spills = np.sqrt(((shown[ring] - nearest[ring] - drift) ** 2).sum(axis=1)) < UNLIKE
-    u, v = a[:, 0] - a[:, 0].mean(), b[:, 0] - b[:, 0].mean()
-    norm = float(np.sqrt((u @ u) * (v @ v)))
+    spills = np.sqrt(_squares(shown.reshape(-1, 3)[ring] - nearest - drift)) < UNLIKE
+    light = shown[..., 0].ravel()[own]
+    (u, length), v = template.pattern, light - light.mean()
+    norm = float(np.sqrt(length * (v @ v)))
     return Likeness(
         float(u @ v) / norm if norm > 1e-6 else 0.0,
         seen,
-        float(seen.sum() / inner.sum()),
-        float(spills.mean()) if len(spills) else 0.0,
+        np.count_nonzero(seen) / len(own),
+        np.count_nonzero(spills) / len(ring) if len(ring) else 0.0,
     )
+
+
+def _squares(colours: np.ndarray) -> np.ndarray:
+    """The sum of the squares of three channels, float32 (…, 3)."""
+    squares = colours * colours
+    return squares[..., 0] + squares[..., 1] + squares[..., 2]
 
 
 def paint(template: Template, pose: Pose, seen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

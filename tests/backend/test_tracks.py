@@ -12,6 +12,7 @@ from backend.database import Database
 from backend.ledger import Ledger
 from backend.ledger.schema import FORMAT
 from backend.ledger.track_events import TrackEvent
+from backend.ledger.track_parts import Part
 from backend.ledger.tracks import Anchor, FrameMask, Key, Track, Tracks
 from model.prompt import Box
 
@@ -85,6 +86,23 @@ def test_events_that_nobody_saw_go_with_their_masks(tracks: Tracks) -> None:
     assert tracks.events.owners(1, 2) == {"a": "region", "d": "region"} and tracks.events.owners(1, 3) == {}
     tracks.events.mark_sent(KEY, [events[1]])
     assert set(tracks.events.owners(1, 2)) == {"a", "b", "d"}
+
+
+def test_parts_that_may_be_replaced_go_with_their_masks(tracks: Tracks) -> None:
+    """What was answered goes where its object is followed anew, if the caller says that it may; its id is still known
+    as the object's, and as one that stands for nothing. What is the annotator's never does."""
+    tracks.save(track(anchor(1, 0)))
+    tracks.add(KEY, masks(1, *range(40)))
+    tracks.events.put(KEY, [TrackEvent(id, 10 * n, 10 * n + 9, f"{n}.", True) for n, id in enumerate("abcd")])
+    tracks.parts.put(KEY, [Part(id, 10 * n + 1, 10 * n + 10, f"{n}.", 5.0) for n, id in enumerate("abcd")])
+    tracks.parts.hand_over(1, 2, ["d", "unknown"])
+    assert [part.is_theirs for part in tracks.parts.of(KEY).values()] == [False, False, False, True]
+    tracks.save(track(anchor(1, 0), anchor(2, 15)), ["a", "b", "c"])
+    assert [event.region_id for event in tracks.events.of(KEY)] == ["a", "d"]
+    assert set(tracks.parts.withdrawn(1, 2)) == {"b", "c"} and not tracks.parts.withdrawn(1, 3)
+    assert set(tracks.events.owners(1, 2)) == set("abcd")
+    tracks.forget(KEY)
+    assert not tracks.parts.of(KEY) and not tracks.events.owners(1, 2)
 
 
 def test_a_forgotten_track_leaves_nothing(tracks: Tracks) -> None:

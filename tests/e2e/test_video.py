@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, expect
 
 from backend.demo.running import Demo
@@ -21,17 +23,19 @@ from backend.demo.studio import DemoProject
 from backend.json_node import Node
 from backend.ledger import Ledger
 from backend.masks import from_coco_rle
+from backend.video.grid import grid_of
 from backend.video.keyframes import Keyframe, interpolated, read_sequence
 from benchmarks import moving
+from model.frames import open_frames
 from model.prompt import Box
 from model.region import FIELDS
 from tests.e2e.annotator import Annotator, Pixel
-from tests.model.frames.clips import write
+from tests.model.frames.clips import number_in, numbered, write
 
 CONFIG = Path(__file__).resolve().parents[2] / "label_config" / "video.xml"
 FRAMES, RATE = 50, 25
 CLIP = moving.Path(seed=5, frames=FRAMES)
-LABEL = "1"
+LABEL, AGAIN = "1", "2"
 OTHER_CLIP = moving.Path(seed=4, frames=FRAMES)
 MENDED_FRAME, SHIFT = 31, (14, 10)
 MENDED_EVENT = "The bowl rolls down and comes back."
@@ -83,8 +87,9 @@ def test_a_box_becomes_a_masklet(demo: Demo, annotator: Annotator, tmp_path: Pat
 @pytest.mark.e2e
 def test_two_objects_and_what_happens_to_them(demo: Demo, annotator: Annotator, tmp_path: Path) -> None:
     """Two boxes in one clip, one after the other: each is followed by itself, and has its events with their captions
-    under it; an event that a person rewrote stays as it is when the other object is answered; the data set holds both
-    masklets, and the words of each event with its own object."""
+    under it; an event that a person rewrote stays as it is when the other object is answered; when that one is mended,
+    its events from there on are replaced in their places; the data set holds both masklets, and the words of each event
+    with its own object."""
     clip = list(_with_two(moving.clip(CLIP), moving.clip(OTHER_CLIP)))
     project, task = _video_task(demo, write(tmp_path / "two.mp4", [image for image, _ in clip], crf="18"))
     screen = VideoScreen(annotator, project, task)
@@ -110,7 +115,19 @@ def test_two_objects_and_what_happens_to_them(demo: Demo, annotator: Annotator, 
         captions = {r["id"]: r["value"]["text"] for r in results if r["from_name"] == "caption"}
         assert all(captions[r["id"]][0] for r in events)
         assert not {r["id"] for r in results} & {r["id"] for r in other}
+    screen.select_again(shown)
+    screen.go_to(MENDED_FRAME)
+    (box,) = [r for r in second if r["type"] == "videorectangle"]
+    middle = _middle(_at(read_sequence(Node(box["value"]["sequence"])), MENDED_FRAME))
+    screen.drag(middle, (middle[0] + 5, middle[1] + 4))
+    third = screen.label(shown, AGAIN)
+    annotator.screenshot("replaced")
+    old, new = _parts(second), _parts(third)
+    assert new and {id for id, (_, end, _) in old.items() if end >= MENDED_FRAME} <= set(new)
     annotator.submit()
+    on_screen = _parts(_saved(demo, task))
+    assert {id: on_screen[id] for id in old | new} == old | new
+    assert sorted(on_screen) == sorted(_parts(first) | old | new)
 
     _wait_for_webhook(demo, project)
     document, records = _exported(demo, project, tmp_path / "regions")
@@ -126,14 +143,32 @@ def test_two_objects_and_what_happens_to_them(demo: Demo, annotator: Annotator, 
     assert said.count(MENDED_EVENT) == 1 and len(said) >= 2
 
 
+@pytest.mark.e2e
+def test_the_frame_that_a_number_shows(demo: Demo, annotator: Annotator, tmp_path: Path) -> None:
+    """In a clip of variable frame rate, with B-frames: the player counts as many frames as `backend.video.grid`, and
+    shows on each the picture that it says, which carries its number."""
+    times = [0.1 * n if n < 10 else 0.9 + 0.02 * (n - 9) for n in range(40)]
+    images = [numbered(n, moving.HEIGHT, moving.WIDTH) for n in range(len(times))]
+    path = write(tmp_path / "uneven.mp4", images, times=times, bf="3", g="12", crf="18")
+    with open_frames(path) as frames:
+        grid = grid_of(frames, RATE)
+    screen = VideoScreen(annotator, *_video_task(demo, path), count=grid.count)
+    shown = {}
+    for number in (1, 2, 4, 13, 24, 25, 30, grid.count - 1):
+        screen.go_to(number)
+        shown[number] = number_in(screen.picture())
+    annotator.screenshot("number")
+    assert shown == {number: grid.at(number) for number in shown}
+
+
 class VideoScreen:
     """Label Studio's screen for a video of `moving.WIDTH` x `moving.HEIGHT` pixels, with Auto-Annotation on."""
 
-    def __init__(self, annotator: Annotator, project: int, task: int):
+    def __init__(self, annotator: Annotator, project: int, task: int, count: int = FRAMES):
         self.annotator, self.page = annotator, annotator.page
         self.page.goto(f"{annotator.url}/projects/{project}/data?task={task}")
         expect(self._canvas()).to_be_visible(timeout=60_000)
-        expect(self.page.get_by_text(f"of {FRAMES}")).to_be_visible(timeout=60_000)
+        expect(self.page.get_by_text(f"of {count}")).to_be_visible(timeout=60_000)
         self.page.get_by_text("Auto-Annotation", exact=True).click()
         annotator.screenshot("video")
 
@@ -153,15 +188,21 @@ class VideoScreen:
         self.page.locator(".lsf-outliner-item").nth(index).click()
         expect(self.page.get_by_label("Start frame")).to_be_visible()
 
-    def label(self, index: int) -> list[dict[str, Any]]:
-        """Select a region and give it its label; the results that Label Studio is answered with."""
+    def select_again(self, index: int) -> None:
+        """Select a region anew: after an answer the one that is selected is the one that was replaced."""
+        self.page.keyboard.press("Escape")
+        self.page.locator(".lsf-outliner-item").nth(index).click()
+        expect(self.page.get_by_text("Category", exact=True)).to_be_visible()
+
+    def label(self, index: int, label: str = LABEL) -> list[dict[str, Any]]:
+        """Select a region and give it a label; the results that Label Studio is answered with."""
         if not self.page.get_by_text("Category", exact=True).is_visible():
             self.page.locator(".lsf-outliner-item").nth(index).click()
         expect(self.page.get_by_text("Category", exact=True)).to_be_visible()
         with self.page.expect_response(
             lambda response: "interactive-annotating" in response.url, timeout=100_000
         ) as answer:
-            self.page.keyboard.press(LABEL)
+            self.page.keyboard.press(label)
         assert answer.value.status == 200, answer.value.text()
         expect(self.page.locator("[data-testid=htx-textbox-content]").first).to_be_visible()
         return answer.value.json()["data"]["result"]
@@ -174,6 +215,12 @@ class VideoScreen:
         shown.locator("input").press("Enter")
         expect(shown).to_contain_text(f"{number}")
         self.page.wait_for_timeout(500)
+
+    def picture(self) -> np.ndarray:
+        """What the player shows, uint8 (HEIGHT, WIDTH, 3)."""
+        x, y = self._on_screen((0, 0))
+        area = {"x": x, "y": y, "width": moving.WIDTH, "height": moving.HEIGHT}
+        return np.asarray(Image.open(io.BytesIO(self.page.screenshot(clip=area))).convert("RGB"))
 
     def regions(self) -> list[str]:
         return self.page.locator(".lsf-outliner-item").all_inner_texts()
@@ -204,6 +251,21 @@ def _with_two(
     for below, above in zip(one, other, strict=True):
         image = np.where(above.truth[..., None], above.image, below.image)
         yield image, (below.truth & ~above.truth, above.truth)
+
+
+def _parts(results: list[dict[str, Any]]) -> dict[str, tuple[int, int, str]]:
+    """First and last frame, and caption, of each part of the timeline, by its region's id."""
+    captions = {r["id"]: r["value"]["text"][0] for r in results if r["from_name"] == "caption"}
+    ranges = {r["id"]: r["value"]["ranges"][0] for r in results if r["type"] == "timelinelabels"}
+    return {id: (span["start"], span["end"], captions[id]) for id, span in ranges.items()}
+
+
+def _saved(demo: Demo, task: int) -> list[dict[str, Any]]:
+    """What Label Studio keeps of the one annotation of a task."""
+    headers = {"Authorization": f"Token {demo.token}"}
+    with httpx.Client(base_url=demo.label_studio.url, headers=headers, timeout=60, trust_env=False) as http:
+        (annotation,) = http.get(f"/api/tasks/{task}/annotations/").raise_for_status().json()
+    return annotation["result"]
 
 
 def _rle(found: dict[str, Any]) -> np.ndarray:

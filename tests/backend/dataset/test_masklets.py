@@ -15,6 +15,7 @@ from backend.dataset.export import ExportOptions, ProjectSource, export
 from backend.errors import VideoFileError
 from backend.ledger import Ledger
 from backend.ledger.track_events import TrackEvent
+from backend.ledger.track_parts import Part
 from backend.ledger.tracks import Anchor, FrameMask, Key, Track
 from backend.masks import from_coco_rle, to_coco_rle
 from backend.video.video_files import VideoFile
@@ -186,6 +187,28 @@ def test_parts_belong_to_the_object_that_they_were_told_of(exports: Exports, lin
     said = {json.loads(line)["conversations"][1]["value"] for line in lines}
     first = WORDS["caption"] if link == "none" else "As I mended it."
     assert said == {first, "The other one."}
+
+
+@pytest.mark.parametrize("said", ["As it was told.", "As I mended it."])
+def test_a_part_that_was_withdrawn(exports: Exports, said: str) -> None:
+    """It describes what was followed by mistake before a correction, and was submitted before it could be replaced: no
+    data set learns from it. What a person made of it is theirs."""
+    exports.track()
+    one, key = task(SENT), Key(1, 5, "r1")
+    exports.ledger.tracks.events.put(key, [TrackEvent("told", 0, 24, "Rolls.", True)])
+    exports.ledger.tracks.parts.put(
+        key, [Part("told", 1, 25, "Rolls.", 1.0), Part("t1", 26, 50, "As it was told.", 1.0)]
+    )
+    for id, start, text in (("told", 1, "Rolls."), ("t1", 26, said)):
+        common: dict[str, Any] = {"id": id, "to_name": "video", "origin": "manual", "parentID": "r1"}
+        ranges = {"ranges": [{"start": start, "end": start + 24}]}
+        one["annotations"][0]["result"] += [
+            common | {"from_name": "event", "type": "timelinelabels", "value": ranges | {"timelinelabels": ["event"]}},
+            common | {"from_name": "caption", "type": "textarea", "value": ranges | {"text": [text]}},
+        ]
+    lines = (exports.run(one, rate=25) / "video/train/video_cap_en.jsonl").read_text().splitlines()
+    captions = {json.loads(line)["conversations"][1]["value"] for line in lines}
+    assert captions == {"Rolls.", WORDS["caption"] if said == "As it was told." else said}
 
 
 def test_a_stretch_that_was_switched_off_is_left_out(exports: Exports) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from backend.cli import app
 from backend.errors import JobError, JobsUnavailable, LedgerError
 from backend.jobs import JobQueue, Progress
 from backend.ledger import Ledger
+from backend.ledger.tracks import Key
+from backend.video.track_works import TrackWorks
+from backend.video.work import Work
 
 
 @pytest.fixture
@@ -45,6 +49,40 @@ def test_the_list(data_dir: Path):
     assert "42%, counting, 1 min 15 s left" in rows[1][-1] and "[bold]counted[/bold]" in rows[2][-1]
     found = json.loads(jobs(data_dir, "list", "--json", "--limit", 1).output)
     assert [job["id"] for job in found] == [3]
+
+
+def test_tracks_are_in_the_list(data_dir: Path):
+    """What the server follows through videos is a job like others: listed, shown, cancelled. When its server is gone,
+    it is said to be interrupted, and nobody waits for it."""
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    with TrackWorks(data_dir) as works:
+        works.begin()
+        for number, state in ((1, "done"), (2, "running")):
+            work = Work(
+                Key(3, 7, f"region{number}"), number, Path("clip"), 50, created_at=later + timedelta(seconds=number)
+            )
+            work.state, work.done, work.events, work.seconds = state, 20, 2, 10.0  # type: ignore[assignment]
+            works.put(work.as_json())
+        assert [job["id"] for job in json.loads(jobs(data_dir, "list", "--json").output)] == [
+            "track-2",
+            "track-1",
+            3,
+            2,
+            1,
+        ]
+        listed = jobs(data_dir, "list").output
+        assert "track, project 3" in listed and "20 of 50 frames, 2 events, 15 s left" in listed
+        assert "track-2, track, project 3" in (shown := jobs(data_dir, "show", "track-2").output) and "region2" in shown
+        assert "track-2 is being cancelled" in jobs(data_dir, "cancel", "track-2").output
+        assert "track-1 is done" in jobs(data_dir, "cancel", "track-1").output
+        assert works.unwanted() == ["track-2"]
+    lost = json.loads(jobs(data_dir, "show", "track-2", "--json").output)
+    assert (lost["state"], lost["frames"]) == ("interrupted", {"done": 20, "of": 50})
+    with TrackWorks(data_dir) as works:
+        works.begin()
+    assert [job["id"] for job in json.loads(jobs(data_dir, "list", "--json").output)] == [3, 2, 1]
+    assert isinstance(jobs(data_dir, "show", "track-2").exception, JobError)
+    assert "expected a number, or track-" in jobs(data_dir, "show", "track-x").output
 
 
 def test_one_job(data_dir: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,22 @@ import pytest
 
 from backend.app import create_app
 from backend.assembly import Backend
+from backend.json_node import Node
 from backend.labeling_config import parse
+from backend.ledger import Ledger
 from backend.ledger.track_events import TrackEvent
+from backend.ledger.track_parts import Part
+from backend.ledger.tracks import Anchor, Key, Track
+from backend.predict_request import Saved
 from backend.video import events as telling
+from backend.video import parts
 from backend.video.grid import Grid
 from backend.video.timeline import timeline
 from benchmarks import moving
+from model.prompt import Box
 from tests.backend.conftest import Photos, ready
 from tests.backend.video.conftest import ADDRESS, CONFIG, FRAMES, Clip, keyframe, region, request
-from tests.backend.video.test_suggest import KEY, ask, objects_in, sequence_of, wait_for, words_of
+from tests.backend.video.test_suggest import KEY, ask, sequence_of, wait_for, words_of
 from tests.model.frames.clips import write
 
 WITHOUT = CONFIG.replace('<TimelineLabels name="event" toName="video">', "<View>").replace(
@@ -98,22 +106,105 @@ def test_a_config_without_a_timeline_is_as_it_was(
 def test_what_was_answered_is_the_annotators(
     make: Callable[..., Backend], clip: Clip, different_words: list[str]
 ) -> None:
-    """No later answer holds an event again, whatever was mended or taken away; only what nobody saw is told anew after
-    a correction, and the box stays as it is where nothing else is new."""
+    """No later answer holds an event again, whatever was mended or taken away, while its object is what it was; and the
+    box stays as it is where only an event is new."""
     backend = make(video_event_seconds=HALF)
     client = create_app(backend).test_client()
     first = ask(client, request(region("region1", [keyframe(1, clip.boxes[0])])))
-    sent = {r["id"] for r in first if r["type"] == "timelinelabels"}
-    sequence = [k for k in sequence_of(first) if k["frame"] != 15]
-    mended = sorted([*sequence, keyframe(15, clip.boxes[3])], key=lambda k: k["frame"])
-    second = ask(client, request(region("region1", mended, words_of(first))))
-    assert objects_in(second) == {"region1"} and not sent & {r["id"] for r in second}
-
+    again = request(region("region1", sequence_of(first), words_of(first)))
+    assert ask(client, again) == []
     told = backend.ledger.tracks.events.of(KEY)[-1]
-    backend.ledger.tracks.events.put(KEY, [told._replace(region_id="unseen", caption="It ends.", is_sent=False)])
-    third = ask(client, request(region("region1", sequence_of(second), words_of(first))))
-    assert {r["id"] for r in third} == {"unseen"}
+    backend.ledger.tracks.events.put(KEY, [told._replace(caption="It ends.", is_sent=False)])
+    assert {r["id"] for r in ask(client, again)} == {told.region_id}
+    assert ask(client, again) == []
+
+
+@pytest.mark.parametrize("is_mended", [False, True], ids=["as it was answered", "mended by a person"])
+def test_a_correction_replaces_what_it_makes_wrong(
+    make: Callable[..., Backend], clip: Clip, different_words: list[str], is_mended: bool
+) -> None:
+    """A part of the timeline that overlaps frames that are followed anew is told anew, in its own place: it described
+    what was followed by mistake. One that a person mended is left alone, and nothing is told over it."""
+    backend = make(video_event_seconds=HALF)
+    client = create_app(backend).test_client()
+    first = ask(client, request(region("region1", [keyframe(1, clip.boxes[0])])))
+    *others, last = [r for r in first if r["type"] == "timelinelabels"]
+    assert others
+    if is_mended:  # Label Studio sends the parts that have the label
+        shown = [r for r in first if r["id"] in {part["id"] for part in (*others, last)}]
+        assert ask(client, request(edited(shown, last["id"], "caption"))) == []
+    mended = [k for k in sequence_of(first) if k["frame"] != FRAMES - 1] + [keyframe(FRAMES - 1, clip.boxes[3])]
+    second = ask(client, request(region("region1", sorted(mended, key=lambda k: k["frame"]), words_of(first))))
+    known = {event.region_id: event for event in backend.ledger.tracks.events.of(KEY)}
+    answered = {r["id"] for r in second if r["type"] == "timelinelabels"}
+    assert not answered & {part["id"] for part in others} and (last["id"] in answered) is not is_mended
+    assert (known[last["id"]].caption in {caption for *_, caption in events_in(first)}) is is_mended
+    assert sum(event.first <= FRAMES - 2 <= event.last for event in known.values()) == 1
+    assert not backend.ledger.tracks.parts.withdrawn(3, 7)
     assert ask(client, request(region("region1", sequence_of(second), words_of(first)))) == []
+
+
+def edited(results: list[dict[str, Any]], id: str, how: str) -> list[dict[str, Any]]:
+    """What a screen shows after a person changed one part."""
+    found = []
+    for result in results:
+        value = dict(result["value"])
+        if result["id"] == id and how == "taken away":
+            continue
+        if result["id"] == id and how == "caption" and result["type"] == "textarea":
+            value["text"] = ["Mine."]
+        if result["id"] == id and how == "range" and result["type"] == "timelinelabels":
+            value["ranges"] = [value["ranges"][0] | {"end": 999}]
+        found.append(result | {"value": value})
+    return found
+
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("how", "late", "is_free"),
+    [
+        ("not at all", 9, True), ("caption", 9, False), ("range", 9, False), ("taken away", 9, False),
+        ("taken away", 1, True), ("taken away", -9, True),
+    ],
+)  # fmt: skip
+def test_what_a_person_made_of_a_part(how: str, late: float, is_free: bool) -> None:
+    """A draft that was saved after the answer tells; one that may be older says nothing of it."""
+    config, events = parse(CONFIG), [TrackEvent("e", 0, 3, "It  turns."), TrackEvent("f", 4, 9, "It rolls.")]
+    results = timeline(events, "r", "Object", config, Grid(25, np.arange(40)))
+    sent = {
+        e.region_id: Part(e.region_id, e.first + 1, e.last + 1, " ".join(e.caption.split()), NOW.timestamp())
+        for e in events
+    }
+    draft = tuple(edited(results, "e", how))
+    saved = [Saved(frozenset({"r", "e", "f"}), NOW + timedelta(seconds=late), draft)]
+    assert ("e" in parts.replaceable("r", sent, saved, config)) is is_free
+    assert "f" in parts.replaceable("r", sent, saved, config)
+    assert parts.replaceable("another", sent, saved, config) == {"e", "f"}
+    taken = {"e"} if how in ("caption", "range") else set()
+    assert parts.touched([Node(result) for result in draft], sent, config) == taken
+    theirs = {id: part._replace(is_theirs=True) for id, part in sent.items()}
+    assert not parts.replaceable("r", theirs, [], config)
+
+
+def test_more_parts_than_there_is_to_tell(tmp_path: Path) -> None:
+    """An answer cannot take a region away: a part that stands for nothing any more tells the end of another one."""
+    grid, key = Grid(25, np.arange(40)), Key(1, 2, "r")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        tracks = ledger.tracks
+        tracks.save(Track(key, "ab", 90, 120, 40, 25.0, (Anchor(1, 0, 1, Box(1, 2, 3, 4)),), "nano"))
+        tracks.parts.put(key, [Part(id, n, n, "Old.", 1.0) for n, id in enumerate("abcd", 1)])
+        tracks.events.put(key, [TrackEvent("new", 0, 19, "It rolls."), TrackEvent("gone", 20, 39, "")])
+        free = {"a", "b", "c"}  # d is a person's by now
+        assert [(e.region_id, e.first) for e in parts.due(tracks, key, grid, free, is_done=False)] == [("a", 0)]
+        found = parts.due(tracks, key, grid, free, is_done=True)
+        assert [(e.first, e.last) for e in found] == [(0, 4), (5, 9), (10, 19)]
+        assert {e.region_id for e in found} == free and {e.caption for e in found} == {"It rolls."}
+        assert parts.due(tracks, key, grid, free, is_done=True) == []
+        assert set(tracks.parts.withdrawn(1, 2)) == {"d"}
+        shown = tracks.parts.of(key)
+        assert {shown[e.region_id][1:4] for e in found} == {(e.first + 1, e.last + 1, "It rolls.") for e in found}
 
 
 def test_events_come_while_it_is_followed(

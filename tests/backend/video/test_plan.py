@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from backend.ledger.tracks import Anchor, FrameMask, Key, Track
 from backend.masks import to_coco_rle
 from backend.video.plan import stretches
-from model.prompt import Box
+from model.prompt import Box, Point
 
 BOX = Box(2, 2, 8, 8)
 
@@ -49,3 +51,17 @@ def test_the_masks_of_anchors_that_were_followed_are_remembered():
     assert back.behind[40].box == BOX
     (_, wrong, _) = stretches(track(10, 40), [seen(10, 2)], 1000)
     assert wrong.behind[10].box == BOX
+
+
+def test_a_box_as_small_as_a_dot_is_a_click():
+    """Label Studio has no clicks on videos, but a stroke of a few pixels makes a box: nothing else is as small. It says
+    where the object is, whatever was followed there before."""
+    dot = Box(100, 50, 106, 52)
+    anchors = (Anchor(1, 10, 11, Box(40, 20, 60, 40)), Anchor(2, 20, 21, dot))
+    drawn = Track(Key(1, 1, "r"), "sha", 270, 480, 100, 25.0, anchors, "v")
+    (first, second, back) = stretches(drawn, [], 1000)
+    assert second.prompt.box is None and second.prompt.points == (Point(103, 51),) and not second.behind
+    assert first.prompt.box == anchors[0].box and back.behind[20].points == second.prompt.points
+    assert all(way.prompt.box is None for way in stretches(replace(drawn, anchors=anchors[1:]), [], 1000))
+    wide = (Anchor(1, 10, 11, Box(100, 50, 107, 52)),)
+    assert all(way.prompt.box for way in stretches(replace(drawn, anchors=wide), [], 1000))

@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 
 from backend.app import create_app
 from backend.assembly import Backend
-from backend.video import tracking
+from backend.errors import JobsUnavailable
+from backend.video import board, tracking
+from backend.video.track_works import TrackWorks
 from backend.video.work import Work
 from benchmarks import moving
 from model.prompt import Box
@@ -72,6 +74,48 @@ def test_a_track_is_cancelled_as_a_training_is(client: FlaskClient, backend: Bac
     wait_for(lambda: again.is_over)
     masks = list(backend.ledger.tracks.masks(KEY))
     assert again.state == "done" and masks[: len(kept)] == kept and [m.frame for m in masks] == list(range(LONG))
+
+
+def test_another_process_cancels_a_track(
+    client: FlaskClient,
+    backend: Backend,
+    clip: Clip,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`pam-studio jobs` lists what `GET /jobs` lists, and what it asks to stop stops; the log says how far it is."""
+    monkeypatch.setattr(board, "_LOG_SECONDS", 0.0)
+    caplog.set_level("INFO")
+    work = begin(client, backend, body(clip, "region1"))
+    with TrackWorks(backend.settings.data_dir) as seen:
+        (listed,) = seen.all()
+        assert listed["id"] == work.id and listed["state"] == "running"
+        assert seen.ask_to_stop(work.id)["state"] == "running"
+        wait_for(lambda: work.is_over)
+        assert work.state == "cancelled"
+        assert seen.all() == client.get("/jobs").json["tracks"]
+        ask(client, body(clip, "region1"))
+        again = backend.suggester.videos.tracking.one(work.id)
+        assert again is not None and again is not work
+        wait_for(lambda: again.is_over)
+        assert f"{work.id} of task 7: " in caplog.text and f" of {again.frames} frames, " in caplog.text
+        assert again.state == "done" and [each["state"] for each in seen.all()] == ["done"]
+
+
+def test_a_list_that_cannot_be_kept(
+    client: FlaskClient, backend: Backend, clip: Clip, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that is followed suffers; the log says why other processes see nothing."""
+
+    def full(*_: object) -> None:
+        raise JobsUnavailable("the list of tracks failed: free some space on its disk")
+
+    for what in ("put", "keep_only", "unwanted"):
+        monkeypatch.setattr(TrackWorks, what, full)
+    work = begin(client, backend, body(clip, "region1"))
+    wait_for(lambda: work.is_over)
+    assert work.state == "done" and "free some space" in caplog.text
+    assert client.get("/jobs").json["tracks"][0]["state"] == "done"
 
 
 @pytest.mark.parametrize("id", ["track-999", "track", "1e3", "-1"])

@@ -126,7 +126,7 @@ def camera(tmp_path: Path) -> Iterator[str]:
 
 def test_a_stream_that_drops_and_returns(camera: str):
     """It is tried again; numbers and times go on. When it stays away, the error names it without secrets."""
-    with open_stream(camera, drop=False, patience=8) as stream:
+    with open_stream(camera, drop=False, patience=3) as stream:
         frames = iter(stream)
         seen = list(itertools.islice(frames, 30))
         assert [number_in(frame.image) for frame in seen] == list(range(30))

@@ -49,6 +49,17 @@ def test_several_objects_in_one_pass_are_as_each_alone(pam: PAM, small: list[np.
         assert np.mean(a.objects["spoon"].mask != b.objects["spoon"].mask) < 0.01
 
 
+def test_threads_change_nothing(nano: PAM, small: list[np.ndarray], monkeypatch: pytest.MonkeyPatch):
+    """Objects that are followed side by side are where they are one after the other."""
+    anchors = {0: {n: Prompt(box=Box(30 + 9 * n, 27, 120 + 9 * n, 110)) for n in range(3)}}
+    alone = list(follow(nano, Pictures(small[:4]), anchors))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    together = list(follow(nano, Pictures(small[:4]), anchors))
+    for a, b in zip(alone, together, strict=True):
+        assert list(a.objects) == list(b.objects)
+        assert all(np.array_equal(a.objects[n].mask, b.objects[n].mask) for n in range(3))
+
+
 def test_a_mask_that_a_person_drew_is_the_mask(pam: PAM, small: list[np.ndarray]):
     """To the pixel, and the track goes on from it."""
     drawn = np.zeros(small[0].shape[:2], bool)
