@@ -80,7 +80,8 @@ def test_photographs_come_back(tmp_path: Path, record_property: pytest.RecordPro
             assert name == (one.category or "unnamed")
             exact.append(iou(exactly(ring, mask.shape), mask))
             rough.append(iou(as_ultralytics(ring, mask.shape), mask))
-    record_property("round_trip_iou", {"exact": (np.mean(exact), min(exact)), "fillPoly": (np.mean(rough), min(rough))})
+    found = {name: [float(np.mean(each)), float(min(each))] for name, each in (("exact", exact), ("fillPoly", rough))}
+    record_property("round_trip_iou", found)
     assert min(exact) > 0.98 and min(rough) > 0.9
     mean, least = yolo.round_trip_iou(tmp_path) or (0, 0)
     assert mean == pytest.approx(np.mean(exact), abs=0.01) and least == pytest.approx(min(exact), abs=0.01)
