@@ -44,18 +44,31 @@ class Sample:
             raise RecordError(f"a sample holds {PLACEHOLDER} {count} times: it must hold it exactly once")
 
 
+SHARED, PADDING = -1, -2
+"""In place of the number of a conversation: what all of a row begin with, and what belongs to none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples with their regions' tokens in place, padded at the right.
+    """Regions with what is said of them, a row for each, padded at the right.
 
-    embeds: float (B, L, hidden), zero where there is padding.
-    labels: int64 (B, L), IGNORED where nothing is learned.
-    mask:   bool (B, L), false where there is padding.
+    What its conversations begin with, the region included, stands once; each of them goes on from there, blind to the
+    others. A row with one conversation is what the official trainer has.
+
+    embeds:    float (B, L, hidden), zero where there is padding.
+    parts:     int64 (B, L), the conversation that a token belongs to, from 0 in each row, or SHARED or PADDING.
+    positions: int64 (B, L), the place of a token in its conversation.
+    sources:   int64 (N,), row * L + place of each token that predicts one that is to be learned; targets: int64 (N,),
+               the ids of those. Conversation by conversation, in their order.
+    counts:    how many of them each conversation has.
     """
 
     embeds: Tensor
-    labels: Tensor
-    mask: Tensor
+    parts: Tensor
+    positions: Tensor
+    sources: Tensor
+    targets: Tensor
+    counts: tuple[int, ...]
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, exchanges: Sequence[tuple[str, str]]) -> Sample:
@@ -104,40 +117,85 @@ def placeholder_first(text: str) -> str:
     return f"{PLACEHOLDER}{NEWLINE}{text.replace(PLACEHOLDER, '').strip()}"
 
 
-def collate(
-    embed: nn.Module, samples: Sequence[Sample], visual: Sequence[Tensor], max_length: int | None = None
-) -> Batch:
+def collate(embed: nn.Module, said: Sequence[Sequence[Sample]], visual: Sequence[Tensor]) -> Batch:
     """Put regions' tokens in place of the placeholders and make a batch.
 
-    embed: of token ids to vectors. visual: float (V_i, hidden) for each sample. max_length: longer rows are cut off.
+    embed: of token ids to vectors. said: the conversations about each region, of the same tokens before the
+    placeholder. visual: float (V_i, hidden), of each region.
     """
-    rows, labels = [], []
-    for sample, region in zip(samples, visual, strict=True):
-        place = sample.ids.index(PLACEHOLDER_ID)
-        ids = torch.tensor(sample.ids[:place] + sample.ids[place + 1 :], device=region.device)
-        before, after = embed(ids).tensor_split([place])
-        rows.append(torch.cat([before, region, after])[:max_length])
-        learned = sample.labels[:place] + (IGNORED,) * len(region) + sample.labels[place + 1 :]
-        labels.append(torch.tensor(learned, device=region.device)[:max_length])
-    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
-    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    device = visual[0].device
+    rows, parts, positions = [], [], []
+    for samples, region in zip(said, visual, strict=True):
+        begin = samples[0].ids.index(PLACEHOLDER_ID)
+        ends = [sample.ids[begin + 1 :] for sample in samples]
+        ids = torch.tensor([*samples[0].ids[:begin], *(i for end in ends for i in end)], device=device)
+        before, after = embed(ids).tensor_split([begin])
+        rows.append(torch.cat([before, region, after]))
+        shared = begin + len(region)
+        parts.append([SHARED] * shared + [part for part, end in enumerate(ends) for _ in end])
+        positions.append([*range(shared), *(shared + place for end in ends for place in range(len(end)))])
+    length = max(len(row) for row in rows)
+    learned = [
+        _learned(samples, len(region), number * length)
+        for number, (samples, region) in enumerate(zip(said, visual, strict=True))
+    ]
+    each = [pairs for row in learned for pairs in row]
+    sources, targets = zip(*(pair for pairs in each for pair in pairs), strict=True) if any(each) else ((), ())
     return Batch(
-        embeds=padded,
-        labels=nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED),
-        mask=torch.arange(padded.shape[1], device=lengths.device) < lengths[:, None],
+        embeds=nn.utils.rnn.pad_sequence(rows, batch_first=True),
+        parts=torch.tensor([row + [PADDING] * (length - len(row)) for row in parts], device=device),
+        positions=torch.tensor([row + [0] * (length - len(row)) for row in positions], device=device),
+        sources=torch.tensor(sources, dtype=torch.int64, device=device),
+        targets=torch.tensor(targets, dtype=torch.int64, device=device),
+        counts=tuple(map(len, each)),
     )
+
+
+def _learned(samples: Sequence[Sample], width: int, first: int) -> list[list[tuple[int, int]]]:
+    """For each conversation of a row where the tokens stand that predict, and what.
+
+    width: tokens of the region. first: number of the row's first token.
+    """
+    found, ends = [], 0
+    begin = samples[0].ids.index(PLACEHOLDER_ID)
+    for sample in samples:
+        if sample.ids[: begin + 1] != samples[0].ids[: begin + 1]:
+            raise RecordError("conversations about one region must begin alike, up to the region")
+        pairs = []
+        for place, label in enumerate(sample.labels):
+            if label == IGNORED or place in (0, begin):
+                continue
+            after = place - begin - 1
+            if after > 0:
+                pairs.append((first + begin + width + ends + after - 1, label))
+            else:  # what follows the region is predicted by the last of its tokens, in every conversation
+                pairs.append((first + (place - 1 if after < 0 else begin + width - 1), label))
+        found.append(pairs)
+        ends += len(sample.ids) - begin - 1
+    return found
 
 
 def predictions(language: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Logits (N, vocabulary) where something is to be learned, and what, int64 (N,).
 
-    Only there: a vocabulary is wide, and most of a sample is region tokens. Padding lies at the right, where causal
-    attention never looks, so that no mask is needed.
+    Only there: a vocabulary is wide, and most of a sample is region tokens.
     """
-    hidden = language.get_decoder()(inputs_embeds=batch.embeds, use_cache=False).last_hidden_state[:, :-1]
-    targets = batch.labels[:, 1:]
-    learned = targets != IGNORED
-    return language.get_output_embeddings()(hidden[learned]), targets[learned]
+    how = {}
+    if bool((batch.parts > 0).any()):
+        how = {"attention_mask": blinkers(batch.parts, batch.embeds.dtype), "position_ids": batch.positions}
+    # Else padding lies at the right, where causal attention never looks, so that no mask is needed.
+    hidden = language.get_decoder()(inputs_embeds=batch.embeds, use_cache=False, **how).last_hidden_state
+    return language.get_output_embeddings()(hidden.flatten(0, 1)[batch.sources]), batch.targets
+
+
+def blinkers(parts: Tensor, dtype: torch.dtype) -> Tensor:
+    """What attention may not look at, as float (B, 1, L, L) of 0 and a very low number; parts: see Batch.
+
+    A token looks at those before it that are shared, or of its own conversation.
+    """
+    seen = (parts[:, None, :] == SHARED) | (parts[:, None, :] == parts[:, :, None])
+    seen &= torch.ones(seen.shape[1:], dtype=torch.bool, device=parts.device).tril()
+    return torch.zeros(seen.shape, dtype=dtype, device=parts.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 
 
 def loss(language: Any, batch: Batch) -> Tensor:

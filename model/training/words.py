@@ -16,6 +16,7 @@ from model.pam import PAM
 from model.perceiver import QUARTER
 from model.region import FIELDS
 from model.training.closeness import CloseUpStage, pictures
+from model.training.conversation import PADDING, SHARED, blinkers
 from model.training.data import FACTS, IN_WHOLE, SceneBatch
 from model.training.facts import Facts
 from model.training.scenes import draw_scene
@@ -115,15 +116,16 @@ class WordStage(nn.Module):
         length = max(len(pack.ids) for pack in packs)
         pad = [length - len(pack.ids) for pack in packs]
         tail = torch.tensor([pack.ids + [0] * n for pack, n in zip(packs, pad, strict=True)])
-        part = torch.tensor([pack.part + [-1] * n for pack, n in zip(packs, pad, strict=True)])
+        part = torch.tensor([pack.part + [PADDING] * n for pack, n in zip(packs, pad, strict=True)])
         place = torch.tensor([pack.place + [0] * n for pack, n in zip(packs, pad, strict=True)])
         wanted = torch.tensor([pack.wanted + [-100] * n for pack, n in zip(packs, pad, strict=True)])
         tail, part, place, wanted = (each.to(visual.device) for each in (tail, part, place, wanted))
         embeds = torch.cat([header, visual, embed(tail)], dim=1)
         begun = embeds.shape[1] - length
         positions = torch.cat([torch.arange(begun, device=visual.device).expand(len(visual), -1), begun + place], dim=1)
+        whole = torch.cat([torch.full((len(part), begun), SHARED, device=part.device), part], dim=1)
         hidden = self.language.model(
-            inputs_embeds=embeds, attention_mask=_packed_mask(part, begun, embeds.dtype), position_ids=positions
+            inputs_embeds=embeds, attention_mask=blinkers(whole, embeds.dtype), position_ids=positions
         ).last_hidden_state[:, begun:]
         spoken = wanted != -100
         logits = self.language.lm_head(hidden[spoken]).float()
@@ -161,16 +163,3 @@ class _Pack:
     part: list[int]
     place: list[int]
     wanted: list[int]
-
-
-def _packed_mask(part: Tensor, begun: int, dtype: torch.dtype) -> Tensor:
-    """What attention may not look at, as float (B, 1, L, L) of 0 and a very low number.
-
-    part: int (B, T), the question that each of the last T tokens belongs to; the `begun` tokens before them are read
-    by all.
-    """
-    batch, length = part.shape
-    whole = torch.cat([torch.full((batch, begun), -2, device=part.device), part], dim=1)
-    seen = (whole[:, None, :] == -2) | (whole[:, None, :] == whole[:, :, None])
-    seen &= torch.ones(begun + length, begun + length, dtype=torch.bool, device=part.device).tril()
-    return torch.zeros(seen.shape, dtype=dtype, device=part.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ from model.training import prompts
 from model.training.conversation import Sample, answers_alone, tokenise
 from model.training.data import PHOTO_SHARE
 from model.training.finetune.records import RegionRecord
-from model.training.scenes import draw_scene, photo_scene
+from model.training.scenes import Scene, draw_scene, photo_scene
 from model.training.words import answer
 
 MOST_POINTS = 4
@@ -36,6 +37,9 @@ MOST_POINTS = 4
 
 SERIES = 700_000
 """Number of the first series of drawn scenes that is rehearsed; those that anything is measured on are others."""
+
+THINGS_A_SCENE = 4
+"""That are rehearsed: to draw a scene, and to encode it, takes longer than to learn of another thing on it."""
 
 ROUGH_SIDE = 512
 """Longest side at which masks are roughened, in pixels."""
@@ -146,7 +150,8 @@ class Items(Dataset[list[Item]]):
         rng = np.random.default_rng((self.plan.seed, step, place, 29))
         if number >= 0:
             return seen(self.regions[number], self.tokenizer, self.sight, rng)
-        return rehearsed(self.plan.seed, step * self.plan.batch + place, self.tokenizer, self.sight, rng)
+        index = step * self.plan.rehearsed + place - (self.plan.batch - self.plan.rehearsed)
+        return rehearsed(self.plan.seed, index, self.tokenizer, self.sight, rng)
 
 
 def seen(region: RegionRecord, tokenizer: PreTrainedTokenizerBase, sight: Sight, rng: np.random.Generator) -> Item:
@@ -163,15 +168,24 @@ def rehearsed(
     seed: int, index: int, tokenizer: PreTrainedTokenizerBase, sight: Sight, rng: np.random.Generator
 ) -> Item:
     """A thing of a drawn scene, as nano was taught it, so that it is not forgotten."""
-    photograph, series = rng.random() < PHOTO_SHARE, seed + SERIES
-    scene = photo_scene(series, index) if photograph else draw_scene(series, index, photographed=True)
-    thing = scene.objects[int(rng.integers(len(scene.objects)))]
+    scene, pixels = _scene(seed, index // THINGS_A_SCENE, sight.side)
+    order = np.random.default_rng((seed, index // THINGS_A_SCENE, 31)).permutation(len(scene.objects))
+    thing = scene.objects[int(order[index % THINGS_A_SCENE % len(order)])]
     click = prompts.first_click(thing.mask, rng)
     tasks = tuple(f"{TASK_OF_FIELD[field]}_en" for field in FIELDS)
     asked = zip(tasks, FIELDS, strict=True)
     samples = tuple(_sample(tokenizer, [(QUESTIONS[task], answer(thing.facts, field))], sight) for task, field in asked)
     said = _Said(samples, tasks, thing.facts.category)
-    return _item(scene.image, thing.mask, Prompt((click,)), said, sight, rng)
+    return _item(scene.image, thing.mask, Prompt((click,)), said, sight, rng, pixels)
+
+
+@lru_cache(maxsize=2)
+def _scene(seed: int, index: int, side: int) -> tuple[Scene, Tensor]:
+    """A scene to rehearse, and its picture as SAM 2 takes it, one tensor for all of its things."""
+    photograph = np.random.default_rng((seed, index, 37)).random() < PHOTO_SHARE
+    series = seed + SERIES
+    scene = photo_scene(series, index) if photograph else draw_scene(series, index, photographed=True)
+    return scene, preprocess(scene.image, side)
 
 
 def _sample(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], sight: Sight) -> Sample:
@@ -225,6 +239,7 @@ def _item(
     said: _Said,
     sight: Sight,
     rng: np.random.Generator,
+    pixels: Tensor | None = None,
 ) -> Item:
     height, width = image.shape[:2]
     points, labels = prompt_tensors(prompt, height, width, sight.side, torch.device("cpu"), torch.float32)
@@ -239,8 +254,9 @@ def _item(
                 x0, y0, x1, y1 = close_up.window(guess)
                 close_mask = _coverage(mask[y0:y1, x0:x1], sight.close_up // 4)
     truth = None if mask is None else _coverage(mask, sight.side // 4)
+    pixels = preprocess(image, sight.side) if pixels is None else pixels
     return Item(
-        preprocess(image, sight.side), points, labels, rough, close, close_rough, outline, truth, close_mask,
+        pixels, points, labels, rough, close, close_rough, outline, truth, close_mask,
         said.samples, said.tasks, said.category,
     )  # fmt: skip
 

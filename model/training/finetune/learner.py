@@ -66,14 +66,12 @@ class Learner(nn.Module):
             return close_up.decode(pam.sam, pixels, masks), _stacked(pam, [i.outline for i in items])
 
     def _sentences(self, visual: Tensor, items: Sequence[Item]) -> dict[str, Tensor]:
-        rows = [(i, sample, task) for i, item in enumerate(items) for sample, task in _pairs(item)]
-        batch = collate(
-            self.language.get_input_embeddings(), [sample for _, sample, _ in rows], [visual[i] for i, _, _ in rows]
-        )
+        batch = collate(self.language.get_input_embeddings(), [item.samples for item in items], list(visual))
         logits, targets = predictions(self.language, batch)
         each = F.cross_entropy(logits.float(), targets, reduction="none")
         sums: dict[str, Tensor] = defaultdict(lambda: each.new_zeros(()))
-        for (_, _, task), part in zip(rows, each.split((batch.labels[:, 1:] != IGNORED).sum(1).tolist()), strict=True):
+        tasks = [task for item in items for task in item.tasks]
+        for task, part in zip(tasks, each.split(batch.counts), strict=True):
             sums[task] = sums[task] + part.sum()
         return dict(sums)
 
@@ -159,21 +157,25 @@ def mask_figures(
 def decoded(pam: PAM, items: Sequence[Item]) -> sam2.SamOutput:
     """What SAM 2 makes of each item's prompt, in their order.
 
-    Prompts share a pass with those of their layout: padding would be one more token that SAM 2 attends to.
+    A picture that several items share is encoded once. Prompts share a pass with those of their layout: padding would
+    be one more token that SAM 2 attends to.
     """
+    pictures = list({id(item.pixels): item.pixels for item in items}.values())
+    shown = torch.tensor([next(i for i, one in enumerate(pictures) if one is item.pixels) for item in items])
     encoder_learns = any(p.requires_grad for p in pam.sam.image_encoder.parameters())  # type: ignore[union-attr]
     with torch.set_grad_enabled(encoder_learns and torch.is_grad_enabled()):
-        features = sam2.encode(pam.sam, _stacked(pam, [item.pixels for item in items]))
+        features = sam2.encode(pam.sam, _stacked(pam, pictures))
     like: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for i, item in enumerate(items):
         like[item.points.shape[1], item.rough is None].append(i)
     parts, order = [], []
     for (_, unmasked), members in like.items():
-        fine0, fine1 = (tensor[members] for tensor in features.fine)
+        picture = shown[members].to(pam.device)
+        fine0, fine1 = (tensor[picture] for tensor in features.fine)
         parts.append(
             sam2.decode(
                 pam.sam,
-                sam2.SamFeatures(features.embedding[members], (fine0, fine1)),
+                sam2.SamFeatures(features.embedding[picture], (fine0, fine1)),
                 torch.cat([items[i].points for i in members]).to(features.embedding),
                 torch.cat([items[i].labels for i in members]).to(pam.device),
                 None if unmasked else _stacked(pam, [items[i].rough for i in members]),

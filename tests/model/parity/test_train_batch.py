@@ -8,7 +8,7 @@ import torch
 
 from model.pam import PAM
 from model.prompt import Prompt
-from model.training.conversation import IGNORED, Batch, Sample, collate, loss, predictions
+from model.training.conversation import IGNORED, PADDING, Batch, Sample, collate, loss, predictions
 from tests.model.parity.reference import as_prompt, close, holding
 
 REFERENCE = holding("train_batch.npz")
@@ -36,7 +36,7 @@ def batch(pam: PAM, samples: list[Sample], expected: dict[str, np.ndarray]) -> B
     image = pam.encode(REFERENCE.image())
     with torch.inference_mode():
         visual = [pam.visual_tokens([pam.segment(image, prompt(expected, i))])[0] for i in range(len(samples))]
-        return collate(pam.language.get_input_embeddings(), samples, visual)
+        return collate(pam.language.get_input_embeddings(), [[sample] for sample in samples], visual)
 
 
 def prompt(expected: dict[str, np.ndarray], index: int) -> Prompt:
@@ -68,10 +68,17 @@ def test_inputs(batch: Batch, expected: dict[str, np.ndarray]):
     tail = expected["inputs_embeds_tail_fp32"]
     close(batch.embeds.sum(-1), expected["inputs_embeds_row_sums"], 1e-3)
     close(batch.embeds[:, -tail.shape[1] :], tail, 1e-4)
-    assert np.array_equal(batch.labels.numpy(), expected["labels_out"])
-    assert np.array_equal(batch.mask.numpy(), expected["attention_mask_out"])
-    assert not batch.embeds[~batch.mask].any()
-    assert bool((batch.labels[~batch.mask] == IGNORED).all())
+    assert np.array_equal(labels(batch).numpy(), expected["labels_out"])
+    there = batch.parts != PADDING
+    assert np.array_equal(there.numpy(), expected["attention_mask_out"])
+    assert not batch.embeds[~there].any()
+
+
+def labels(batch: Batch) -> torch.Tensor:
+    """As the reference has them: (B, L), the id of each token that is learned, else IGNORED."""
+    found = torch.full(batch.parts.shape, IGNORED).flatten()
+    found[batch.sources + 1] = batch.targets
+    return found.view(batch.parts.shape)
 
 
 def test_loss_and_logits(pam: PAM, batch: Batch, expected: dict[str, np.ndarray]):
@@ -87,5 +94,6 @@ def test_loss_and_logits(pam: PAM, batch: Batch, expected: dict[str, np.ndarray]
 def test_the_mask_changes_nothing(pam: PAM, batch: Batch):
     """Left out of the forward pass because causal attention does not need it: the loss is the one with it."""
     with torch.inference_mode():
-        masked = pam.language(inputs_embeds=batch.embeds, attention_mask=batch.mask.long(), labels=batch.labels).loss
+        there = (batch.parts != PADDING).long()
+        masked = pam.language(inputs_embeds=batch.embeds, attention_mask=there, labels=labels(batch)).loss
         close(loss(pam.language, batch), masked.numpy(), 1e-5)

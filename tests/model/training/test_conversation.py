@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+import model
 from model.checkpoints import NANO, TOKENIZER, load_tokenizer
 from model.errors import RecordError
 from model.training.conversation import (
     IGNORED,
+    PADDING,
     PLACEHOLDER_ID,
+    SHARED,
     Sample,
     collate,
     placeholder_first,
+    predictions,
     tokenise,
 )
 
@@ -88,26 +94,57 @@ def test_ids_and_labels_belong_together():
         Sample((1, 2), (1, 2))
 
 
-def test_padding_and_length():
-    """Shorter rows are padded at the right with zeros, longer ones cut; regions may differ in size."""
+def test_padding():
+    """Shorter rows are padded at the right with zeros; regions may differ in size."""
     embed = nn.Embedding(10, 4)
     samples = [Sample((1, PLACEHOLDER_ID, 2, 3), (IGNORED, IGNORED, 2, 3)), Sample((PLACEHOLDER_ID, 4), (IGNORED, 4))]
     visual = [torch.full((5, 4), 7.0), torch.full((2, 4), 8.0)]
-    batch = collate(embed, samples, visual)
-    assert batch.mask.tolist() == [[True] * 8, [True] * 3 + [False] * 5]
-    assert batch.labels.tolist() == [[IGNORED] * 6 + [2, 3], [IGNORED] * 2 + [4] + [IGNORED] * 5]
+    batch = collate(embed, [[sample] for sample in samples], visual)
+    assert batch.parts.tolist() == [[SHARED] * 6 + [0] * 2, [SHARED] * 2 + [0] + [PADDING] * 5]
+    assert (batch.sources.tolist(), batch.targets.tolist(), batch.counts) == ([5, 6, 9], [2, 3, 4], (2, 1))
     assert torch.equal(batch.embeds[0, 1:6], visual[0])
     assert torch.equal(batch.embeds[0, 6], embed.weight[2])
     assert not batch.embeds[1, 3:].any()
-    cut = collate(embed, samples, visual, max_length=7)
-    assert (cut.embeds.shape, cut.labels.tolist()[0]) == ((2, 7, 4), [IGNORED] * 6 + [2])
+
+
+def test_conversations_about_one_region_are_read_at_once():
+    """Packed into one row they say what they say in rows of their own, to the logits and to the region's gradient;
+    what is learned before the region counts for each."""
+    pam, rng = model.load("nano"), np.random.default_rng(0)
+    pam.language.float()
+    turns = [[("<image>\nWhat is it?", "a cup")], [("<image>\nDescribe it.", "red"), ("And its size?", "small")]]
+    said = [[tokenise(pam.tokenizer, turn) for turn in turns], [tokenise(pam.tokenizer, turns[0])]]
+    region = torch.tensor(rng.normal(0, 0.1, (2, 9, pam.language.config.hidden_size)), dtype=torch.float32)
+    region.requires_grad_(True)
+    language, embed = pam.language, pam.language.get_input_embeddings()
+
+    packed = predictions(language, batch := collate(embed, said, list(region)))
+    alone = [
+        predictions(language, collate(embed, [[sample]], [region[i]])) for i, row in enumerate(said) for sample in row
+    ]
+
+    assert torch.equal(packed[1], torch.cat([targets for _, targets in alone]))
+    assert batch.counts == tuple(len(targets) for _, targets in alone)
+    torch.testing.assert_close(packed[0], torch.cat([logits for logits, _ in alone]), atol=1e-4, rtol=1e-4)
+    gradients = [
+        torch.autograd.grad(F.cross_entropy(*made, reduction="sum"), region)[0]
+        for made in (packed, tuple(map(torch.cat, zip(*alone, strict=True))))
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
+
+
+def test_conversations_that_begin_otherwise_are_refused():
+    """They could not share what comes before the region."""
+    samples = [Sample((i, PLACEHOLDER_ID, 2), (IGNORED, IGNORED, 2)) for i in (1, 3)]
+    with pytest.raises(RecordError, match="must begin alike"):
+        collate(nn.Embedding(10, 4), [samples], [torch.zeros(3, 4)])
 
 
 def test_gradients_reach_regions_and_words():
     """Gradients reach what stands in place of the placeholder, and the words."""
     embed = nn.Embedding(10, 4)
     region = torch.zeros(3, 4, requires_grad=True)
-    batch = collate(embed, [Sample((1, PLACEHOLDER_ID, 2), (IGNORED, IGNORED, 2))], [region])
+    batch = collate(embed, [[Sample((1, PLACEHOLDER_ID, 2), (IGNORED, IGNORED, 2))]], [region])
     batch.embeds.sum().backward()
     assert region.grad is not None
     assert torch.equal(region.grad, torch.ones(3, 4))

@@ -113,11 +113,13 @@ def test_masks_that_fill_their_picture_teach_numbers(version: Path, share: float
 
 
 def test_layouts_share_no_pass(version: Path):
-    """Clicks beside a box are decoded as each alone: no prompt is padded."""
+    """Clicks beside a box are decoded as each alone, no prompt is padded; and so are the things of one drawn scene,
+    whose picture is encoded once."""
     pam = model.load("nano", threads=1)
     regions = read_split(version, "train").regions
-    items = Items(Plan(3, 1, len(regions), 5, 0), regions, pam.tokenizer, Sight.of(pam.config, pam.image_size))[0]
+    items = Items(Plan(3, 1, len(regions), 9, 4), regions, pam.tokenizer, Sight.of(pam.config, pam.image_size))[0]
     assert len({one.points.shape[1] for one in items}) > 1
+    assert len({id(one.pixels) for one in items}) == 6
     with torch.no_grad():
         together = learner.decoded(pam, items)
         alone = [learner.decoded(pam, [one]) for one in items]
