@@ -14,13 +14,17 @@ from backend.engine import Engine
 from backend.existing_ledger import LEDGER
 from backend.jobs import JobQueue
 from backend.ledger import Ledger
+from backend.memory.picture_regions import PictureRegions
 from backend.memory.reembedding import Reembedding
+from backend.memory.seeing import Seeing
+from backend.memory.video_regions import VideoRegions
 from backend.models import registry_of
 from backend.models.following import Following
 from backend.preannotate import Preannotator
 from backend.settings import Settings
 from backend.suggest import Suggester
 from model import PAM, WordOptions
+from model.frames import FrameLimits
 from model.language import DecodingOptions
 
 
@@ -65,8 +69,7 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     )
     studios = Connections(settings, ledger)
     suggester = Suggester(settings, engine, images, ledger, studios)
-    limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
-    reembedding = Reembedding(ledger, suggester.memories, engine, studios, limits, settings.max_image_pixels)
+    reembedding = _reembedding(settings, ledger, engine, suggester, studios)
 
     def load_from(source: str | Path) -> PAM:
         return model.load(source, device=settings.device, dtype=settings.dtype, threads=settings.threads)
@@ -82,6 +85,21 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
     preannotator = Preannotator(settings, engine, ledger, suggester)
     jobs = JobQueue(settings.data_dir)
     return Backend(settings, ledger, engine, suggester, preannotator, following, reembedding, jobs)
+
+
+def _reembedding(
+    settings: Settings, ledger: Ledger, engine: Engine, suggester: Suggester, studios: Connections
+) -> Reembedding:
+    seeing = Seeing(engine, suggester.memories)
+    most = settings.max_image_pixels
+    limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
+    return Reembedding(
+        ledger,
+        suggester.memories,
+        engine,
+        PictureRegions(ledger, seeing, studios, limits, most),
+        VideoRegions(ledger, seeing, studios, suggester.videos.files, FrameLimits(max_pixels=most)),
+    )
 
 
 def word_options(settings: Settings) -> WordOptions:

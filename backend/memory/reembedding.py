@@ -4,21 +4,21 @@ compared, and what annotators drew by hand, which no click has shown to any."""
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from functools import lru_cache
+from typing import Protocol
 
-from backend import labeling_config, metrics, pictures
-from backend.annotations import CorrectedRegion, corrected_regions
-from backend.connections import Connections
+from backend import labeling_config, metrics
 from backend.engine import Engine
 from backend.errors import BackendError, ConfigError
+from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.memory.memory import ProjectMemories
-from model import EncodedImage, ModelError, Point, Prompt
-from model.everything import deepest
+from model import ModelError
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +29,18 @@ PAUSE_SECONDS = 1.0
 """Between two looks, however much is submitted."""
 
 RETRY_SECONDS = 3600.0
-"""After which a task that failed is tried again: its image may be lost for good."""
-
-REGIONS_A_TURN = 4
-"""Seen at once; a click waits for so many."""
+"""After which a task that failed is tried again: its file may be lost for good."""
 
 _FAILURES_IN_A_ROW = 5
 _TASKS_A_LINE = 100
 
 _parse_config = lru_cache(maxsize=64)(labeling_config.parse)
+
+
+class Regions(Protocol):
+    """Shows regions of a task to the model; see `PictureRegions` and `VideoRegions`."""
+
+    def see(self, project_id: int, task_id: int, config: LabelingConfig, wanted: Collection[str]) -> None: ...
 
 
 class Reembedding:
@@ -54,12 +57,11 @@ class Reembedding:
         ledger: Ledger,
         memories: ProjectMemories,
         engine: Engine,
-        studios: Connections,
-        limits: pictures.FetchLimits,
-        max_pixels: int,
+        pictures: Regions,
+        videos: Regions,
     ):
         self._ledger, self._memories, self._engine = ledger, memories, engine
-        self._studios, self._limits, self._max_pixels = studios, limits, max_pixels
+        self._pictures, self._videos = pictures, videos
         self._awake, self._stopped = threading.Event(), threading.Event()
         self._failed: dict[tuple[str, int, int], float] = {}
         self._started = False
@@ -89,9 +91,12 @@ class Reembedding:
         """
         version = self._engine.version
         now = time.monotonic()
-        self._failed = {task: moment for task, moment in self._failed.items() if moment > now - RETRY_SECONDS}
-        tasks = [task for task in self._unseen(version, everything) if (version, *task) not in self._failed]
-        tasks = list(dict.fromkeys(tasks))
+        self._failed = {task: moment for task, moment in self._failed.items() if task[0] == version}
+        failed = {task[1:]: moment for task, moment in self._failed.items()}
+        unseen = dict.fromkeys(self._unseen(version, everything))
+        tasks = [task for task in unseen if failed.get(task, -math.inf) <= now - RETRY_SECONDS]
+        # However many files are lost for good, what was not tried yet comes before them.
+        tasks.sort(key=lambda task: failed.get(task, -math.inf))
         self._looked_through = version
         done = in_a_row = 0
         if tasks:
@@ -107,6 +112,8 @@ class Reembedding:
                 in_a_row += 1
             if self._ledger.memories.unseen_of_task(project_id, task_id, version):
                 self._failed[version, project_id, task_id] = time.monotonic()
+            else:
+                self._failed.pop((version, project_id, task_id), None)
             done += 1
             metrics.REEMBEDDING.labels("done").set(done)
             metrics.REEMBEDDING.labels("left").set(len(tasks) - done)
@@ -131,41 +138,10 @@ class Reembedding:
             yield from self._ledger.memories.unseen(version)
 
     def _see(self, project_id: int, task_id: int, version: str) -> None:
-        wanted = self._ledger.memories.unseen_of_task(project_id, task_id, version)
-        by_image: dict[str, dict[str, CorrectedRegion]] = {}
-        for region in self._regions(project_id, task_id):
-            if region.region_id in wanted:
-                by_image.setdefault(region.image_address, {})[region.region_id] = region
-        for address, regions in by_image.items():
-            image = self._encode(address, project_id, task_id)
-            fitting = [each for each in regions.values() if each.mask.shape == (image.height, image.width)]
-            for start in range(0, len(fitting), REGIONS_A_TURN):
-                self._look(image, fitting[start : start + REGIONS_A_TURN])
-
-    def _regions(self, project_id: int, task_id: int) -> Iterator[CorrectedRegion]:
         project = self._ledger.project(project_id)
         config = _parse_config(project.label_config if project else "")
-        suggestions = {each.region_id: each for each in self._ledger.suggestions_of_task(project_id, task_id)}
-        for annotation in self._ledger.annotations_of_task(project_id, task_id):
-            for region in corrected_regions(annotation, config, suggestions.get, self._max_pixels):
-                if isinstance(region, CorrectedRegion):
-                    yield region
-
-    def _encode(self, address: str, project_id: int, task_id: int) -> EncodedImage:
-        content = pictures.fetch(address, task_id, self._studios.of(project_id), self._limits)
-        return self._engine.encode_in_spare_time(pictures.decode(content, self._max_pixels))
-
-    def _look(self, image: EncodedImage, regions: Sequence[CorrectedRegion]) -> None:
-        version, embeddings = self._engine.embed_in_spare_time(
-            image, [Prompt(_points(region), region.box, region.mask) for region in regions]
-        )
-        for region, embedding in zip(regions, embeddings, strict=True):
-            self._memories.see(region.project_id, region.task_id, version, {region.region_id: embedding})
-
-
-def _points(region: CorrectedRegion) -> tuple[Point, ...]:
-    """The clicks of a region; for one that was drawn by hand the one that most would choose, so that it looks alike."""
-    return region.points if region.points or region.box else (deepest(region.mask),)
+        wanted = self._ledger.memories.unseen_of_task(project_id, task_id, version)
+        (self._videos if config.video else self._pictures).see(project_id, task_id, config, wanted)
 
 
 def _run(reembedding: weakref.ref[Reembedding], awake: threading.Event, stopped: threading.Event) -> None:

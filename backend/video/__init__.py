@@ -10,6 +10,7 @@ work, board, track_works  how far that is, for whoever asks
 events       what happens to an object, told from its masks
 timeline, parts  how the screen shows that, and what of it is the annotator's by now
 words        what is said of an object as a whole
+appearance   the frame by which its like are found
 suggest      request in, answer out
 outcome      what became of it
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,12 +30,11 @@ from backend.video.keyframes import Keyframe, read_sequence, simplified, write_s
 from backend.video.timeline import has_place, timeline
 from backend.video.track_works import TrackWorks
 from backend.video.tracking import Tracking, Work
-from backend.video.video_files import VideoFile, VideoFiles
+from backend.video.video_files import VideoFiles, address_of, frames_of
 from backend.video.words import Advise, Video, VideoWords
 from backend.webhook_event import WebhookEvent
-from model.errors import ModelError
 from model.events import NarrationOptions
-from model.frames import FrameLimits, Frames, open_frames
+from model.frames import FrameLimits
 from model.region import FIELDS
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class _Region:
 class VideoSuggester:
     """Answers what annotators box in videos. Any thread may call it.
 
-    advise: `Suggester.advised`.
+    advise: `Suggester.advised`. `files`: the videos of this process, which alone makes room among them.
     """
 
     def __init__(self, settings: Settings, engine: Engine, ledger: Ledger, studios: Connections, advise: Advise):
@@ -83,10 +82,10 @@ class VideoSuggester:
         self._words = VideoWords(settings, engine, ledger, advise)
         self._ledger, self._tracks = ledger, ledger.tracks
         limits = pictures.FetchLimits(settings.max_video_bytes, settings.video_timeout, "video")
-        self._files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
+        self.files = VideoFiles(settings.data_dir / "videos", limits, settings.video_cache_bytes)
         self._limits = FrameLimits(max_pixels=settings.max_image_pixels)
         board = Board(TrackWorks(settings.data_dir))
-        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self._files.release, board)
+        self.tracking = Tracking(engine, ledger.tracks, self._limits, settings.video_frames, self.files.release, board)
 
     def prepare(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         """Fetch the video of a task that was opened, in the background."""
@@ -103,15 +102,15 @@ class VideoSuggester:
         """
         began = time.monotonic()
         until = began + self._settings.video_seconds
-        address = _address(task.data, config)
+        address = address_of(task.data, config)
         rate = rate_of(config.video.framerate if config.video else "", task.data)
         regions = list(_regions(request.context or (), config))
         self._hand_over(request, task, config)
         if not regions:  # such as when a caption on the timeline was mended
             return None
         studio = self._studios.of(request.project_id)
-        with self._files.using(request.project_id, address, task.id, studio) as file:
-            frames = self._open(file, task)
+        with self.files.using(request.project_id, address, task.id, studio) as file:
+            frames = frames_of(file, task.id, self._limits)
             about = Video(address, file, frames, grid_of(frames, rate), began)
             begun = [
                 self._begin(Key(request.project_id or 0, task.id, r.id), r, about, config, task.saved) for r in regions
@@ -124,13 +123,6 @@ class VideoSuggester:
         if not found:
             return None
         return Answer([result for answer in found for result in answer.results], min(a.score for a in found))
-
-    def _open(self, file: VideoFile, task: Task) -> Frames:
-        try:
-            return open_frames(file.path, self._limits)
-        except ModelError as error:
-            shown = str(error).replace(str(file.path), f"the video of task {task.id}")
-            raise VideoFileError(shown) from error
 
     def _hand_over(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         """Take note of the parts of the timeline that an annotator mended."""
@@ -169,7 +161,7 @@ class VideoSuggester:
         number = self._tracks.number(track.key)
         if number is None or not (frames or telling and plan.is_untold(self._tracks, track.key)):
             return
-        self._files.use(about.file.path)
+        self.files.use(about.file.path)
         self.tracking.start(Work(track.key, number, about.file.path, frames, telling))
 
     def _telling(self, track: Track, region: _Region, about: Video, config: LabelingConfig) -> Telling | None:
@@ -236,7 +228,7 @@ class VideoSuggester:
     def _fetch_early(self, request: PredictRequest, task: Task, config: LabelingConfig) -> None:
         try:
             studio = self._studios.of(request.project_id)
-            with self._files.using(request.project_id, _address(task.data, config), task.id, studio):
+            with self.files.using(request.project_id, address_of(task.data, config), task.id, studio):
                 pass
         except BackendError as error:
             # Nobody waits for it: the box that follows meets the same error and reports it.
@@ -275,10 +267,3 @@ def _results(
             key = "text" if word.kind == "textarea" else word.kind
             results.append(common | {"from_name": word.name, "type": word.kind, "value": {key: [text]}})
     return results
-
-
-def _address(data: Mapping[str, Any], config: LabelingConfig) -> str:
-    address = data.get(config.data_key)
-    if not isinstance(address, str) or not address:
-        raise VideoFileError(f"the task has no video: its data has no text under {config.data_key!r}", code="no_video")
-    return address

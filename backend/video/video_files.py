@@ -8,10 +8,11 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cachetools import TTLCache
 
@@ -19,6 +20,9 @@ from backend import metrics, pictures
 from backend.encoded_images import ADDRESS_SECONDS, MAX_ADDRESSES
 from backend.errors import PictureError, VideoFileError
 from backend.label_studio import LabelStudio
+from backend.labeling_config import LabelingConfig
+from model.errors import ModelError
+from model.frames import FrameLimits, Frames, open_frames
 
 _SPARE_BYTES = 256 << 20
 """Disk that is left free for the ledger, whatever the settings allow."""
@@ -139,3 +143,19 @@ class VideoFiles:
                 path.unlink(missing_ok=True)
                 total -= size
         metrics.VIDEO_BYTES.set(total)
+
+
+def address_of(data: Mapping[str, Any], config: LabelingConfig) -> str:
+    """Where the video of a task is, by the task's data. Raises VideoFileError."""
+    address = data.get(config.data_key)
+    if not isinstance(address, str) or not address:
+        raise VideoFileError(f"the task has no video: its data has no text under {config.data_key!r}", code="no_video")
+    return address
+
+
+def frames_of(file: VideoFile, task_id: int, limits: FrameLimits) -> Frames:
+    """The frames of a task's video. Raises VideoFileError, which does not show where the file is kept."""
+    try:
+        return open_frames(file.path, limits)
+    except ModelError as error:
+        raise VideoFileError(str(error).replace(str(file.path), f"the video of task {task_id}")) from error

@@ -20,11 +20,11 @@ from backend.ledger.tracks import Track
 from backend.masks import from_coco_rle
 from backend.settings import Settings
 from backend.suggestion import Suggestion
+from backend.video.appearance import appearance, prompt_of
 from backend.video.grid import Grid
 from backend.video.video_files import VideoFile
 from model.clip import choose_frames, describe_track
 from model.frames import Frames
-from model.prompt import Prompt
 from model.region import Region
 
 Advise = Callable[
@@ -61,20 +61,18 @@ class VideoWords:
 
     def describe(self, track: Track, label: str | None, about: Video, config: LabelingConfig) -> Described:
         """The words of an object, from frames spread over all that it was seen on so far; its like are looked for by
-        the first frame that it was boxed on, or else the first that it was seen on."""
+        its `appearance`. Raises TrackError where it was seen on none."""
         until = time.monotonic() + self._settings.predict_timeout
         labels = choices(config, label)
         seen = [mask for mask in self._ledger.tracks.masks(track.key) if mask.box is not None]
-        anchor = next((mask for mask in seen if mask.frame == track.anchors[0].index), seen[0])
-        size = track.height, track.width
         chosen = [seen[place] for place in choose_frames(len(seen))]
-        masks = {mask.frame: from_coco_rle(mask.rle, *size) for mask in chosen}
-        mask = from_coco_rle(anchor.rle, *size)
-        prompt = Prompt(box=anchor.box, mask=mask)
+        masks = {mask.frame: from_coco_rle(mask.rle, track.height, track.width) for mask in chosen}
+        shown = appearance(track, seen) or seen[0]
+        prompt = prompt_of(track, shown)
         with self._engine.turn("describe", self._settings.predict_timeout) as pam:
             words = describe_track(pam, about.frames, masks, labels, self._engine.options)
-            (found,) = pam.adopt(pam.encode(about.frames.read(anchor.frame).image), [prompt])
-            seen_as = Region(mask, anchor.score, 1.0, words, pam.version, pam.embed([found])[0])
+            (found,) = pam.adopt(pam.encode(about.frames.read(shown.frame).image), [prompt])
+            seen_as = Region(found.mask, shown.score, 1.0, words, pam.version, pam.embed([found])[0])
         advised, sources = self._advise(track.key.project_id or None, config, Perceived(found, seen_as), labels, until)
         metrics.SUGGESTIONS.inc()
         return Described(advised, sources, likeliest(words))

@@ -180,7 +180,7 @@ def test_an_image_that_is_gone_is_left_for_later(
 
 def test_killed_it_goes_on(annotator: Annotator, backend: Backend, other: PAM, monkeypatch: pytest.MonkeyPatch):
     """What was seen is in the ledger: it is not done again."""
-    monkeypatch.setattr("backend.memory.reembedding.REGIONS_A_TURN", 1)
+    monkeypatch.setattr("backend.memory.seeing.REGIONS_A_TURN", 1)
     backend.engine.swap(other)
     seen: list[int] = []
     embed = other.embed
