@@ -93,12 +93,14 @@ def test_another_process_cancels_a_track(
         assert seen.ask_to_stop(work.id)["state"] == "running"
         wait_for(lambda: work.is_over)
         assert work.state == "cancelled"
-        assert seen.all() == client.get("/jobs").json["tracks"]
+        told = client.get("/jobs").json["tracks"]  # which waits until the end is written down
+        assert seen.all() == told
         ask(client, body(clip, "region1"))
         again = backend.suggester.videos.tracking.one(work.id)
         assert again is not None and again is not work
         wait_for(lambda: again.is_over)
         assert f"{work.id} of task 7: " in caplog.text and f" of {again.frames} frames, " in caplog.text
+        assert [each["state"] for each in client.get("/jobs").json["tracks"]] == ["done"]
         assert again.state == "done" and [each["state"] for each in seen.all()] == ["done"]
 
 
