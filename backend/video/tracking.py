@@ -138,9 +138,13 @@ class Tracking:
         self._board.close()
 
     def works(self) -> list[Work]:
-        """All that is on its way, and what has ended last; newest first."""
+        """All that is on its way, and what has ended last, the newest first; of each track the newest work alone."""
         with self._changed:
-            return sorted([*self._works, *self._over], key=lambda work: work.created_at, reverse=True)
+            newest_first = sorted([*self._works, *self._over], key=lambda work: work.created_at, reverse=True)
+        found: dict[str, Work] = {}
+        for work in newest_first:
+            found.setdefault(work.id, work)
+        return list(found.values())
 
     def _cancel(self, key: Key, why: str) -> None:
         for work in [work for work in self._works if work.key == key]:
