@@ -235,7 +235,7 @@ def _bars(axes: Any, speeds: list[dict[str, Any]], by: str, value: Callable[[flo
         mine = [(i, value(each["seconds"][way])) for i, each in enumerate(speeds) if way in each["seconds"]]
         places = [i + 0.27 * (k - (len(ways) - 1) / 2) for i, _ in mine]
         bars = axes.bar(places, [height for _, height in mine], 0.25, color=COLOURS[way])
-        axes.bar_label(bars, [f"{height:.2g}" for _, height in mine], fontsize=6)
+        axes.bar_label(bars, [f"{h:.0f}" if h >= 10 else f"{h:.2g}".lstrip("0") for _, h in mine], fontsize=6)
     axes.set_xticks(range(len(speeds)), [str(each[by]) for each in speeds])
 
 
