@@ -31,7 +31,7 @@ NAME = "Greek coin"
 EXPLANATION = "Money of a Greek city, struck by hand."
 
 STEPS = 150
-"""Of the training; by default it would be 300."""
+"""Of the training; by default it would be 500."""
 
 TRAINED_ON, HELD_OUT, LATER = 4, 2, 2
 """Trays that are corrected before the training, on either side of the data set, and after it."""
