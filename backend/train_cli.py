@@ -41,7 +41,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same result (on the same machine).")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between two saved states.")] = 25,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a process.")] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures, besides.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures; with none a thread does.")] = 0,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="What is computed in: auto, float32 or bfloat16.")] = "auto",
     sharded: Annotated[bool, typer.Option("--sharded", help="GPUs share the weights (FSDP).")] = False,

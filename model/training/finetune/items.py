@@ -182,9 +182,12 @@ def rehearsed(
 @lru_cache(maxsize=2)
 def _scene(seed: int, index: int, side: int) -> tuple[Scene, Tensor]:
     """A scene to rehearse, and its picture as SAM 2 takes it, one tensor for all of its things."""
-    photograph = np.random.default_rng((seed, index, 37)).random() < PHOTO_SHARE
-    series = seed + SERIES
-    scene = photo_scene(series, index) if photograph else draw_scene(series, index, photographed=True)
+    rng, series = np.random.default_rng((seed, index, 37)), seed + SERIES
+    if rng.random() < PHOTO_SHARE:
+        scene = photo_scene(series, index)
+    else:
+        # The nameless things of plain scenes are what a new name is most easily taken for.
+        scene = draw_scene(series, index, photographed=rng.random() < 0.5)
     return scene, preprocess(scene.image, side)
 
 

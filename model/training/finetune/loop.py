@@ -7,6 +7,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class Stage:
 @dataclass(frozen=True)
 class Pace:
     """How a stage is run: items that are computed at once by a process, steps between two saved and two shown states,
-    and processes that make items."""
+    and processes that make items, without which a thread does."""
 
     at_once: int = 8
     save_every: int = 25
@@ -106,7 +107,11 @@ def train(
         if accelerator.is_main_process:
             tally = _Tally(*(defaultdict(float, part) for part in saved["tally"]))
     began = time.monotonic() - spent
-    loader = DataLoader(items, batch_size=None, sampler=range(start, steps), num_workers=pace.workers)
+    loader = (
+        DataLoader(items, batch_size=None, sampler=range(start, steps), num_workers=pace.workers)
+        if pace.workers
+        else _ahead(items, range(start, steps))
+    )
     writer = (
         SummaryWriter(str(out / "tensorboard" / stage.name), purge_step=start) if accelerator.is_main_process else None
     )
@@ -137,6 +142,16 @@ def train(
     if writer:
         writer.close()
     return history
+
+
+def _ahead(items: Items, steps: range) -> Iterator[list[Item]]:
+    """The items of each step, made by a thread while the step before is computed."""
+    with ThreadPoolExecutor(1) as pool:
+        following = None
+        for step in steps:
+            ready = following or pool.submit(items.__getitem__, step)
+            following = pool.submit(items.__getitem__, step + 1) if step + 1 in steps else None
+            yield ready.result()
 
 
 def _step(

@@ -40,7 +40,7 @@ LEAST_STEPS, LAPS = 500, 3
 
 BATCH, BATCH_WITH_OLD, REHEARSED = 12, 24, 5 / 6
 """Regions a step, without and with old things among them, and the share of those. With 8 of 12, 200 corrections cost
-nano 5 points of its old words, with 20 of 24 they cost it 2."""
+nano 5 points of its old categories, with 20 of 24 they cost it 3 (benchmarks/finetune.py)."""
 
 NOT_DECIDING = ("out", "pace", "device", "sharded", "data", "base")
 """Options that decide nothing of the result, or that are kept in another form."""
