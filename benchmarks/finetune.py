@@ -26,7 +26,7 @@ from benchmarks.drawn_domain import write, write_cells
 from benchmarks.learning import OUTLINES, Annotators, clicked, draw_thing
 from model import PAM
 from model.checkpoints import save
-from model.training.evaluation import attempt, figures, held_out
+from model.training.evaluation import Trial, attempt, figures, held_out
 from model.training.finetune.run import Options, run
 
 OLD = 1_000_005
@@ -44,19 +44,29 @@ def words(
         write(data, 9_100_000 + seed, corrections, held)
     options = Options(data, base, out / f"run-words-{seed}", steps=steps, judged=held, seed=seed)
     report, seconds = timed(options)
-    before, after = (
-        figures(attempt(model.load(one), held_out(OLD, scenes))) for one in (base, options.out / "checkpoint")
-    )
+    trials = [attempt(model.load(one), held_out(OLD, scenes)) for one in (base, options.out / "checkpoint")]
+    before, after = map(figures, trials)
     both = [
         with_memory(model.load(one), 9_100_000 + seed, corrections, held) for one in (base, options.out / "checkpoint")
     ]
     fields = report["validation"]["fields"]
     means = {name: [round(float(np.mean(f[when])), 3) for when in ("before", "after")] for name, f in fields.items()}
-    old = {
-        name: [before[name], after[name]]
-        for name in ("category", "explanation fits category", "colour", "size", "place")
+    names = ("category", "category, named", "category, unknown", "explanation fits category", "colour", "size", "place")
+    return {
+        "seed": seed,
+        "held out": means,
+        "category with memory": both,
+        "old": {name: [before[name], after[name]] for name in names if name in before},
+        "old category gained": gained(*trials),
+        "seconds": seconds,
     }
-    return {"seed": seed, "held out": means, "category with memory": both, "old": old, "seconds": seconds}
+
+
+def gained(before: list[Trial], after: list[Trial]) -> list[float]:
+    """By what share of the same things more the category is right, and the standard error of that."""
+    right = np.array([[t.words.category == t.truth.category for t in trials] for trials in (before, after)], float)
+    change = right[1] - right[0]
+    return [round(float(value), 4) for value in (change.mean(), change.std() / len(change) ** 0.5)]
 
 
 def with_memory(pam: PAM, seed: int, corrections: int, held: int) -> float:
