@@ -11,7 +11,7 @@ import typer
 
 from backend.options import with_settings
 from backend.settings import Settings
-from backend.video.track_works import TrackWorks
+from backend.video.track_works import ShownWork, TrackWorks
 
 if TYPE_CHECKING:
     from backend.jobs import Job, JobQueue
@@ -57,7 +57,7 @@ def list_(
         jobs = queue.jobs(limit)
     with TrackWorks(settings.data_dir) as works:
         tracks = works.all()[:limit]
-    found: list[Job | dict[str, Any]] = [*jobs, *tracks]
+    found: list[Job | ShownWork] = [*jobs, *tracks]
     found = sorted(found, key=_when, reverse=True)[:limit]
     if as_json:
         print(json.dumps([job if isinstance(job, dict) else job.as_json() for job in found], indent=2))
@@ -168,7 +168,7 @@ def _existing(settings: Settings) -> JobQueue:
     return JobQueue(settings.data_dir)
 
 
-def _when(job: Job | dict[str, Any]) -> datetime:
+def _when(job: Job | ShownWork) -> datetime:
     return datetime.fromisoformat(job["created_at"]) if isinstance(job, dict) else job.created_at
 
 
@@ -178,13 +178,13 @@ def _row(job: Job) -> tuple[str, ...]:
     return str(job.id), _kind(job), f"{job.state}\n{_took(job)}".strip(), by, told
 
 
-def _track_row(work: dict[str, Any]) -> tuple[str, ...]:
+def _track_row(work: ShownWork) -> tuple[str, ...]:
     by = f"a box in task {work['task_id']}, {_clock(_when(work))}"
     told = "; ".join(filter(None, (work["message"], _followed(work))))
     return work["id"], f"track, project {work['project_id']}", work["state"], by, told
 
 
-def _show_track(work: dict[str, Any], as_json: bool) -> None:
+def _show_track(work: ShownWork, as_json: bool) -> None:
     if as_json:
         print(json.dumps(work, indent=2))
         return
@@ -200,7 +200,7 @@ def _show_track(work: dict[str, Any], as_json: bool) -> None:
     _print(rows)
 
 
-def _followed(work: dict[str, Any]) -> str:
+def _followed(work: ShownWork) -> str:
     frames, left = work["frames"], work["seconds_left"]
     events = f", {work['events']} events" if work["events"] else ""
     is_open = work["state"] in ("queued", "running")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from flask import Blueprint, Response, jsonify, request
@@ -28,7 +28,7 @@ _AS_LABEL_STUDIO_SAYS = {"running": "started", "done": "finished", "cancelled": 
 class Work(Protocol):
     """Something that the server itself does in the background."""
 
-    def as_json(self) -> dict[str, Any]: ...
+    def as_json(self) -> Mapping[str, object]: ...
 
 
 class Works(Protocol):

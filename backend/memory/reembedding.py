@@ -63,7 +63,7 @@ class Reembedding:
         self._ledger, self._memories, self._engine = ledger, memories, engine
         self._pictures, self._videos = pictures, videos
         self._awake, self._stopped = threading.Event(), threading.Event()
-        self._failed: dict[tuple[str, int, int], float] = {}
+        self._failed: dict[tuple[int, int], float] = {}
         self._started = False
         self._looked_through = ""
 
@@ -91,13 +91,13 @@ class Reembedding:
         """
         version = self._engine.version
         now = time.monotonic()
-        self._failed = {task: moment for task, moment in self._failed.items() if task[0] == version}
-        failed = {task[1:]: moment for task, moment in self._failed.items()}
         unseen = dict.fromkeys(self._unseen(version, everything))
-        tasks = [task for task in unseen if failed.get(task, -math.inf) <= now - RETRY_SECONDS]
-        # However many files are lost for good, what was not tried yet comes before them.
-        tasks.sort(key=lambda task: failed.get(task, -math.inf))
+        if version != self._looked_through:
+            self._failed.clear()
         self._looked_through = version
+        tasks = [task for task in unseen if self._failed.get(task, -math.inf) <= now - RETRY_SECONDS]
+        # However many files are lost for good, what was not tried yet comes before them.
+        tasks.sort(key=lambda task: self._failed.get(task, -math.inf))
         done = in_a_row = 0
         if tasks:
             log.info("memory: %d tasks are to be seen by %s", len(tasks), version)
@@ -111,9 +111,9 @@ class Reembedding:
                 log.warning("memory: task %d of project %d cannot be seen anew: %s", task_id, project_id, error)
                 in_a_row += 1
             if self._ledger.memories.unseen_of_task(project_id, task_id, version):
-                self._failed[version, project_id, task_id] = time.monotonic()
+                self._failed[project_id, task_id] = time.monotonic()
             else:
-                self._failed.pop((version, project_id, task_id), None)
+                self._failed.pop((project_id, task_id), None)
             done += 1
             metrics.REEMBEDDING.labels("done").set(done)
             metrics.REEMBEDDING.labels("left").set(len(tasks) - done)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self, TypedDict
 
 from backend.database import Database, Format
 from backend.errors import JobError, JobsUnavailable
@@ -21,6 +21,32 @@ CREATE TABLE IF NOT EXISTS works (
 ) WITHOUT ROWID
 """
 _OPEN = ("queued", "running")
+
+
+class FollowedFrames(TypedDict):
+    """How many frames an object was followed through, of those that it is to be."""
+
+    done: int
+    of: int
+
+
+class ShownWork(TypedDict):
+    """A track on its way, as `GET /jobs` shows it.
+
+    state: of a `Work`, or "interrupted". seconds_left: None where that cannot be told. created_at: ISO 8601.
+    """
+
+    id: str
+    kind: str
+    project_id: int
+    task_id: int
+    region_id: str
+    state: str
+    message: str
+    frames: FollowedFrames
+    events: int
+    seconds_left: float | None
+    created_at: str
 
 
 class TrackWorks:
@@ -53,12 +79,12 @@ class TrackWorks:
         with self._file.writing() as db:
             db.execute("DELETE FROM works")
 
-    def put(self, shown: Mapping[str, Any]) -> None:
+    def put(self, shown: ShownWork) -> None:
         """Keep how far a work is: what `GET /jobs` shows of it, by its `id`."""
         with self._file.writing() as db:
             db.execute(
                 "INSERT INTO works (id, body) VALUES (?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
-                (shown["id"], json.dumps(dict(shown))),
+                (shown["id"], json.dumps(shown)),
             )
             if shown["state"] not in _OPEN:
                 db.execute("UPDATE works SET is_unwanted = 0 WHERE id = ?", (shown["id"],))
@@ -68,16 +94,18 @@ class TrackWorks:
         with self._file.writing() as db:
             db.execute("DELETE FROM works WHERE id NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[ShownWork]:
         """Every work, newest first. One that a server was at when it died is "interrupted"."""
         rows = self._file.read("SELECT body FROM works")
-        works = sorted((json.loads(row["body"]) for row in rows), key=lambda work: work["created_at"], reverse=True)
-        if any(work["state"] in _OPEN for work in works) and not self._is_alive():
-            lost = {"state": "interrupted", "message": "the server ended; the next request on the region goes on"}
-            works = [work | lost if work["state"] in _OPEN else work for work in works]
-        return works
+        works: list[ShownWork] = [json.loads(row["body"]) for row in rows]
+        lost = [work for work in works if work["state"] in _OPEN]
+        if lost and not self._is_alive():
+            for work in lost:
+                work["state"] = "interrupted"
+                work["message"] = "the server ended; the next request on the region goes on"
+        return sorted(works, key=lambda work: work["created_at"], reverse=True)
 
-    def one(self, id: str) -> dict[str, Any]:
+    def one(self, id: str) -> ShownWork:
         """One work; raises JobError where there is none of that id."""
         found = next((work for work in self.all() if work["id"] == id), None)
         if found is None:
@@ -86,7 +114,7 @@ class TrackWorks:
             )
         return found
 
-    def ask_to_stop(self, id: str) -> dict[str, Any]:
+    def ask_to_stop(self, id: str) -> ShownWork:
         """Ask the server to break a work off, which it does within seconds; raises JobError where there is none."""
         with self._file.writing() as db:
             db.execute(

@@ -67,6 +67,7 @@ class Tracking:
         """Begin with a work at once, in place of one for the same track. It goes on whoever waits for it."""
         with self._changed:
             self._cancel(work.key, "asked for anew")
+            self._over = [other for other in self._over if other.id != work.id]
             if len(self._works) >= MOST_WORKS:
                 self._end(self._works[0], "cancelled", f"more than {MOST_WORKS} objects are to be followed; ask again")
             self._works.append(work)
@@ -140,11 +141,7 @@ class Tracking:
     def works(self) -> list[Work]:
         """All that is on its way, and what has ended last, the newest first; of each track the newest work alone."""
         with self._changed:
-            newest_first = sorted([*self._works, *self._over], key=lambda work: work.created_at, reverse=True)
-        found: dict[str, Work] = {}
-        for work in newest_first:
-            found.setdefault(work.id, work)
-        return list(found.values())
+            return sorted([*self._works, *self._over], key=lambda work: work.created_at, reverse=True)
 
     def _cancel(self, key: Key, why: str) -> None:
         for work in [work for work in self._works if work.key == key]:

@@ -67,7 +67,8 @@ class VideoWords:
         seen = [mask for mask in self._ledger.tracks.masks(track.key) if mask.box is not None]
         chosen = [seen[place] for place in choose_frames(len(seen))]
         masks = {mask.frame: from_coco_rle(mask.rle, track.height, track.width) for mask in chosen}
-        shown = appearance(track, seen) or seen[0]
+        shown = appearance(track, seen)
+        assert shown is not None  # choose_frames refuses an object that was seen on no frame
         prompt = prompt_of(track, shown)
         with self._engine.turn("describe", self._settings.predict_timeout) as pam:
             words = describe_track(pam, about.frames, masks, labels, self._engine.options)

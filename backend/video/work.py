@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from backend.ledger.tracks import Key
 from backend.video.events import Telling
+from backend.video.track_works import ShownWork
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -40,7 +41,7 @@ class Work:
         """As `/jobs/<id>` takes it."""
         return f"track-{self.number}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ShownWork:
         """As `GET /jobs` shows it."""
         left = self.seconds / self.done * (self.frames - self.done) if self.done and not self.is_over else None
         return {

@@ -74,8 +74,9 @@ def targets(of: Set) -> Iterator[Target]:
             yield Target(of, f"scene {index}", thing.facts.category, thing.mask)
     else:
         outlines = json.loads((DATA / ("teaching.json" if of is Set.TEACHING else "objects.json")).read_text())
+        shapes = {photo: picture(photo).shape[:2] for photo in outlines[of.value]}
         for entry in outlines["objects"]:
-            if of is Set.TEACHING or entry["photo"] in outlines[of.value]:
-                truth = np.zeros(picture(entry["photo"]).shape[:2], np.uint8)
+            if entry["photo"] in shapes:
+                truth = np.zeros(shapes[entry["photo"]], np.uint8)
                 cv2.fillPoly(truth, [np.round(entry["outline"]).astype(np.int32)], 1)
                 yield Target(of, entry["photo"], entry["object"], truth.astype(bool))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
-from model import language
 from model.fields import QUESTIONS, TASK_OF_FIELD, chat, join_explanation
 from model.pam import PAM
 from model.perceiver import QUARTER
 from model.region import FIELDS
 from model.training.closeness import CloseUpStage, pictures
-from model.training.conversation import PADDING, SHARED, blinkers
+from model.training.conversation import Sample, answers_alone, collate, predictions, tokenise
 from model.training.data import FACTS, IN_WHOLE, SceneBatch
 from model.training.facts import Facts
 from model.training.scenes import draw_scene
@@ -32,6 +32,12 @@ def answer(facts: Facts, field: str) -> str:
     if field == "category":
         return facts.category
     return facts.caption if field == "caption" else join_explanation(facts.category, facts.explanation)
+
+
+def taught(tokenizer: PreTrainedTokenizerBase, facts: Facts) -> tuple[Sample, ...]:
+    """The three questions about a thing with a perfect annotator's answers, which alone are learned."""
+    asked = ((QUESTIONS[f"{TASK_OF_FIELD[field]}_en"], answer(facts, field)) for field in FIELDS)
+    return tuple(answers_alone(tokenizer, tokenise(tokenizer, [turn])) for turn in asked)
 
 
 def train_tokenizer(seed: int, scenes: int, vocabulary: int) -> Tokenizer:
@@ -72,12 +78,6 @@ class WordStage(nn.Module):
         self.newlines = nn.ParameterList([pam.image_newline, pam.semantic_newline, pam.frame_newline])
         self.heads = FactHeads(pam.perceiver.sem_tokens.weight.numel(), IN_WHOLE)
         self._pam = (pam,)
-        asked = {
-            field: language.prompt_ids(pam.tokenizer, language.Question(QUESTIONS[f"{task}_en"]))
-            for field, task in TASK_OF_FIELD.items()
-        }
-        self._header = torch.tensor(asked["category"][0], device=pam.device)
-        self._questions = {field: after for field, (_, after) in asked.items()}
 
     def forward(self, batch: SceneBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch, all questions for each object, and what to show of it.
@@ -109,57 +109,11 @@ class WordStage(nn.Module):
     def _sentence_loss(self, visual: Tensor, facts: list[Facts]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Per field the cross entropy of a perfect annotator's answers; and the share of objects of which each token
         of category and caption is the likeliest."""
-        embed = self.language.get_input_embeddings()
-        header = embed(self._header).expand(len(visual), -1, -1)
-        # Read once, answered thrice: the questions are packed into one row, each blind to the others.
-        packs = [self._pack(fact) for fact in facts]
-        length = max(len(pack.ids) for pack in packs)
-        pad = [length - len(pack.ids) for pack in packs]
-        tail = torch.tensor([pack.ids + [0] * n for pack, n in zip(packs, pad, strict=True)])
-        part = torch.tensor([pack.part + [PADDING] * n for pack, n in zip(packs, pad, strict=True)])
-        place = torch.tensor([pack.place + [0] * n for pack, n in zip(packs, pad, strict=True)])
-        wanted = torch.tensor([pack.wanted + [-100] * n for pack, n in zip(packs, pad, strict=True)])
-        tail, part, place, wanted = (each.to(visual.device) for each in (tail, part, place, wanted))
-        embeds = torch.cat([header, visual, embed(tail)], dim=1)
-        begun = embeds.shape[1] - length
-        positions = torch.cat([torch.arange(begun, device=visual.device).expand(len(visual), -1), begun + place], dim=1)
-        whole = torch.cat([torch.full((len(part), begun), SHARED, device=part.device), part], dim=1)
-        hidden = self.language.model(
-            inputs_embeds=embeds, attention_mask=blinkers(whole, embeds.dtype), position_ids=positions
-        ).last_hidden_state[:, begun:]
-        spoken = wanted != -100
-        logits = self.language.lm_head(hidden[spoken]).float()
-        loss = F.cross_entropy(logits, wanted[spoken], reduction="none")
-        wrong = torch.zeros_like(wanted, dtype=torch.bool)
-        wrong[spoken] = logits.argmax(1) != wanted[spoken]
-        right = {
-            f"{name} right": float(1 - (wrong & (part == FIELDS.index(name))).any(1).float().mean())
-            for name in ("category", "caption")
-        }
-        return {name: loss[part[spoken] == i].mean() for i, name in enumerate(FIELDS)}, right
-
-    def _pack(self, fact: Facts) -> _Pack:
-        pack = _Pack([], [], [], [])
-        for i, field in enumerate(FIELDS):
-            question = self._questions[field]
-            spoken = self._pam[0].tokenizer.encode(answer(fact, field) + END, add_special_tokens=False)
-            ids = question + spoken[:-1]
-            pack.ids.extend(ids)
-            pack.part.extend([i] * len(ids))
-            pack.place.extend(range(len(ids)))
-            pack.wanted.extend([-100] * (len(question) - 1) + spoken)
-        return pack
-
-
-@dataclass
-class _Pack:
-    """Questions and answers of one object in a row.
-
-    ids: tokens. part: the number of the question that each belongs to. place: its number within the question.
-    wanted: the token that comes next, -100 where nothing is to be learned.
-    """
-
-    ids: list[int]
-    part: list[int]
-    place: list[int]
-    wanted: list[int]
+        said = [taught(self._pam[0].tokenizer, fact) for fact in facts]
+        batch = collate(self.language.get_input_embeddings(), said, list(visual))
+        logits, targets = predictions(self.language, batch)
+        each = F.cross_entropy(logits.float(), targets, reduction="none").split(batch.counts)
+        right = [bool(one.all()) for one in (logits.argmax(1) == targets).split(batch.counts)]
+        mine = {name: slice(i, None, len(FIELDS)) for i, name in enumerate(FIELDS)}
+        shares = {f"{name} right": float(np.mean(right[mine[name]])) for name in ("category", "caption")}
+        return {name: torch.cat(each[mine[name]]).mean() for name in FIELDS}, shares

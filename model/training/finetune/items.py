@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from model import close_up
 from model.config import PAMConfig
 from model.errors import RecordError
-from model.fields import QUESTIONS, TASK_OF_FIELD
+from model.fields import TASK_OF_FIELD
 from model.prompt import Box, Point, Prompt
 from model.region import FIELDS
 from model.sam import mask_logits, preprocess, prompt_tensors
@@ -30,7 +30,7 @@ from model.training.conversation import Sample, answers_alone, tokenise
 from model.training.data import PHOTO_SHARE
 from model.training.finetune.records import RegionRecord
 from model.training.scenes import Scene, draw_scene, photo_scene
-from model.training.words import answer
+from model.training.words import taught
 
 MOST_POINTS = 4
 """Clicks of a prompt, as the official trainer draws them."""
@@ -173,9 +173,7 @@ def rehearsed(
     thing = scene.objects[int(order[index % THINGS_A_SCENE % len(order)])]
     click = prompts.first_click(thing.mask, rng)
     tasks = tuple(f"{TASK_OF_FIELD[field]}_en" for field in FIELDS)
-    asked = zip(tasks, FIELDS, strict=True)
-    samples = tuple(_sample(tokenizer, [(QUESTIONS[task], answer(thing.facts, field))], sight) for task, field in asked)
-    said = _Said(samples, tasks, thing.facts.category)
+    said = _Said(taught(tokenizer, thing.facts), tasks, thing.facts.category)
     return _item(scene.image, thing.mask, Prompt((click,)), said, sight, rng, pixels)
 
 

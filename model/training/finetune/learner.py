@@ -160,17 +160,18 @@ def decoded(pam: PAM, items: Sequence[Item]) -> sam2.SamOutput:
     A picture that several items share is encoded once. Prompts share a pass with those of their layout: padding would
     be one more token that SAM 2 attends to.
     """
-    pictures = list({id(item.pixels): item.pixels for item in items}.values())
-    shown = torch.tensor([next(i for i, one in enumerate(pictures) if one is item.pixels) for item in items])
+    pictures = {id(item.pixels): item.pixels for item in items}
+    places = {key: place for place, key in enumerate(pictures)}
+    shown = torch.tensor([places[id(item.pixels)] for item in items], device=pam.device)
     encoder_learns = any(p.requires_grad for p in pam.sam.image_encoder.parameters())  # type: ignore[union-attr]
     with torch.set_grad_enabled(encoder_learns and torch.is_grad_enabled()):
-        features = sam2.encode(pam.sam, _stacked(pam, pictures))
+        features = sam2.encode(pam.sam, _stacked(pam, list(pictures.values())))
     like: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for i, item in enumerate(items):
         like[item.points.shape[1], item.rough is None].append(i)
     parts, order = [], []
     for (_, unmasked), members in like.items():
-        picture = shown[members].to(pam.device)
+        picture = shown[members]
         fine0, fine1 = (tensor[picture] for tensor in features.fine)
         parts.append(
             sam2.decode(
