@@ -350,10 +350,11 @@ class PAM(nn.Module):
 
     def in_sequence(self, looks: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
-        if len(looks) == 1:
-            return self.arrange(*looks[0])
-        newline = self.frame_newline.expand(len(looks[0][0]), 1, -1)
-        return torch.cat([part for look in looks for part in (self.arrange(*look), newline)], dim=1)
+        return self.arrange(*looks[0]) if len(looks) == 1 else torch.cat([self.as_frame(look) for look in looks], dim=1)
+
+    def as_frame(self, look: tuple[Tensor, ...]) -> Tensor:
+        """A look as one of several frames, float (B, V, hidden)."""
+        return torch.cat([self.arrange(*look), self.frame_newline.expand(len(look[0]), 1, -1)], dim=1)
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
