@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from model import close_up, everything, fields, language, outline, segmenting
 from model import sam as sam2
 from model.config import PAMConfig
-from model.errors import ImageError
+from model.errors import ImageError, ModelError
 from model.everything import EVERYTHING, EverythingOptions
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
@@ -336,7 +336,15 @@ class PAM(nn.Module):
     def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, ...]]:
         image = torch.cat([found.output.image for found in segmentations])
         tokens = torch.cat([found.output.tokens for found in segmentations])
-        return self.looks(image, tokens, close_up.look(self, segmentations) if self.config.close_up else None)
+        return self.looks(
+            image, tokens, close_up.look(self, self._views(segmentations)) if self.config.close_up else None
+        )
+
+    def _views(self, segmentations: Sequence[Segmentation]) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = [(each.image, each.mask) for each in segmentations]
+        if any(image is None for image, _ in found):
+            raise ModelError(f"{self.config.name} needs the picture for its close-up, and the segmentation has none")
+        return [(image, mask) for image, mask in found if image is not None]
 
     def looks(
         self, image: Tensor, tokens: Tensor, near: tuple[sam2.SamOutput, Tensor] | None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model import close_up
-from model.clip import CHOSEN
+from model.reading import CHOSEN
 from model.sam import mask_logits, preprocess
 from model.training import photographs, prompts
 from model.training.data import SceneBatch, SceneBatches, Series

@@ -81,7 +81,11 @@ class Story:
             return at(self.start)
         if self.start != self.end:
             return f"from the {self.start} to the {self.end}"
-        return f"a little {at(self.start)}" if self.far == self.start else f"from the {self.start} to the {self.far} and back"
+        return (
+            f"a little {at(self.start)}"
+            if self.far == self.start
+            else f"from the {self.start} to the {self.far} and back"
+        )
 
 
 def manner(caption: str) -> str:

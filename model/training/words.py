@@ -100,7 +100,12 @@ class WordStage(nn.Module):
         visual = pam.in_sequence([(*near, batch.outlines), far])
         things = [taught(pam.tokenizer, facts) for facts in batch.facts]
         said, shown = sentence_losses(pam, list(visual), things)
-        return said + facts + 0.5 * learned + 0.5 * kept, {**shown, **figures, **more, "placed": float(placed.float().mean())}
+        return said + facts + 0.5 * learned + 0.5 * kept, {
+            **shown,
+            **figures,
+            **more,
+            "placed": float(placed.float().mean()),
+        }
 
 
 def sentence_losses(
