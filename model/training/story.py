@@ -74,9 +74,11 @@ class Story:
         verb = _VERBS[manner(previous)][self.moves]
         begins = "The" if previous else "An" if facts.size[0] in "aeiou" else "A"
         grows = f" and gets {self.growth}" if self.growth else ""
-        return f"{begins} {facts.subject} {verb} {self._way()}{grows}, on a {facts.ground} background."
+        return f"{begins} {facts.subject} {verb} {self.way}{grows}, on a {facts.ground} background."
 
-    def _way(self) -> str:
+    @property
+    def way(self) -> str:
+        """Where it is, or where it goes, in a sentence."""
         if not self.moves:
             return at(self.start)
         if self.start != self.end:
