@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from model import close_up
 from model.reading import CHOSEN
 from model.sam import mask_logits, preprocess
 from model.training import photographs, prompts
-from model.training.data import SceneBatch, SceneBatches, Series
+from model.training.data import Drawn, SceneBatch, SceneBatches, Series
 from model.training.facts import COLOURS, PLACES, SIZES, TEXTURES, Facts, look_at
 from model.training.kinds import KINDS
 from model.training.scenes import RECOGNISABLE, SIDE, WEIGHTS, Thing, background, degrade, place
@@ -192,7 +191,7 @@ class ClipBatch:
         return replace(self, stills=self.stills.to(device), **moved)
 
 
-class ClipBatches(Dataset[ClipBatch]):
+class ClipBatches(Drawn[ClipBatch]):
     """Batches of clips and of a series of scenes, by number.
 
     clips: that a batch draws. told: of each, pieces of it at any pace, forwards or backwards.
@@ -208,7 +207,10 @@ class ClipBatches(Dataset[ClipBatch]):
         cv2.setNumThreads(1)
         series = self._stills.series
         rng = np.random.default_rng((series.seed, step, 43))
-        pixels, rough, close, tellings = [], [], [], []
+        pixels: list[Tensor] = []
+        rough: list[Tensor] = []
+        close: list[tuple[Tensor, Tensor, Tensor]] = []
+        tellings: list[Telling] = []
         for number in range(self._clips):
             clip = draw_clip(series.seed, step * self._clips + number, self._count)
             first = len(pixels)

@@ -92,7 +92,14 @@ class SceneBatch:
         return replace(self, **moved)
 
 
-class SceneBatches(Dataset[SceneBatch]):
+class Drawn(Dataset[T]):
+    """Batches by number, and how many there are."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class SceneBatches(Drawn[SceneBatch]):
     """The batches of a series, by number."""
 
     def __init__(self, series: Series):
@@ -166,6 +173,6 @@ def _coverage(mask: np.ndarray, cells: tuple[int, int]) -> Tensor:
     return torch.from_numpy(cv2.resize(mask.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA))[None]
 
 
-def batches(dataset: Dataset[T], start: int, workers: int) -> DataLoader[T]:
+def batches(dataset: Drawn[T], start: int, workers: int) -> DataLoader[T]:
     """Batches from number `start` on, in order, drawn by `workers` processes."""
     return DataLoader(dataset, batch_size=None, sampler=range(start, len(dataset)), num_workers=workers)

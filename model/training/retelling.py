@@ -66,11 +66,11 @@ def followed(pam: PAM, clip: DrawnClip) -> list[np.ndarray]:
     """The masks that a model finds, from the tight box of the first frame on which the thing is seen."""
     begin = clip.seen[0]
     x, y, w, h = cv2.boundingRect(clip.masks[begin].view(np.uint8))
-    tracker, prompts = Tracker(pam), {"it": Prompt(box=Box(x, y, x + w, y + h))}
+    tracker, box = Tracker(pam), Prompt(box=Box(x, y, x + w, y + h))
     masks = [np.zeros_like(clip.masks[0])] * begin
     for index in range(begin, len(clip.frames)):
         frame = Frame(index, index / RATE, clip.frames[index])
-        masks.append(tracker.step(frame, prompts if index == begin else None).objects["it"].mask)
+        masks.append(tracker.step(frame, {"it": box} if index == begin else None).objects["it"].mask)
     return masks
 
 
