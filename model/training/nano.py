@@ -24,7 +24,7 @@ from model.training.calibration import collect, fit_temperature
 from model.training.clips import CLIPS_VERSION, ClipBatches
 from model.training.closeness import CloseUpStage
 from model.training.curves import draw_curves
-from model.training.data import SceneBatches, Series, batches
+from model.training.data import Drawn, SceneBatches, Series, batches
 from model.training.evaluation import attempt, calibrated, confidence, figures, held_out
 from model.training.loop import console, train
 from model.training.scenes import DATA_VERSION
@@ -147,7 +147,7 @@ def main(
         # Words are said of masks that were proposed; masks must be found without a proposal too.
         rough = 1.0 if name in SPEAKING else 0.8
         series = Series(10 * seed + number, steps[name], images, objects, IMAGE, CLOSE_UP, rough)
-        drawn = ClipBatches(replace(series, images=STILLS)) if name == "clips" else SceneBatches(series)
+        drawn: Drawn[Any] = ClipBatches(replace(series, images=STILLS)) if name == "clips" else SceneBatches(series)
         history[name], spent = train(
             stage(pam).to(device),
             partial(batches, drawn, workers=workers),
