@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import close_up, everything, fields, language, outline, segmenting
+from model import close_up, everything, fields, language, outline, segmenting, trajectory
 from model import sam as sam2
 from model.config import PAMConfig
 from model.errors import ImageError, ModelError
@@ -51,6 +51,7 @@ class PAM(nn.Module):
         self.semantic_projector = language.projector(width, text.hidden_size)
         if config.close_up:
             self.outline_projector = language.projector(outline.LENGTH, text.hidden_size)
+            self.trajectory_projector = language.projector(trajectory.LENGTH, text.hidden_size)
         self.image_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.semantic_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.frame_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)

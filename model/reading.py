@@ -15,6 +15,7 @@ from model.errors import TrackError
 from model.pam import PAM
 from model.perceiver import FULL, QUARTER
 from model.sam import SamOutput
+from model.trajectory import Spot, describe, spot
 
 CHOSEN = 16
 """Frames of a clip that the language model sees."""
@@ -48,12 +49,14 @@ class Reading:
 
     A frame whose mask the decoder found is read as the decoder saw it; of others the decoder is shown the mask as its
     prompt, on the frame alone, when the reading is done. Models with close-ups (nano) read that of the frame which
-    shows the object best, in full, and then all frames at a quarter; others the first frame in full.
+    shows the object best, in full, then all frames at a quarter, and, where there are several, a token for the object's
+    way through them (see model/trajectory.py); others the first frame in full.
     """
 
     def __init__(self, pam: PAM):
         self._pam = pam
         self._frames: list[Tensor | _Glance] = []
+        self._spots: list[Spot] = []
         self._best: tuple[float, np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -68,6 +71,7 @@ class Reading:
     @torch.inference_mode()
     def add(self, image: np.ndarray, mask: np.ndarray, output: SamOutput | None = None) -> None:
         """The next frame that is kept; output: of the decoder that found the mask, if one did."""
+        self._spots.append(spot(mask))
         if output is not None:
             self._frames.append(self._tokens(output, first=not self._frames)[0])
             return
@@ -77,7 +81,7 @@ class Reading:
 
     def thin(self) -> None:
         """Forget every second frame."""
-        del self._frames[1::2]
+        del self._frames[1::2], self._spots[1::2]
 
     @torch.inference_mode()
     def visual(self) -> Tensor:
@@ -85,9 +89,10 @@ class Reading:
 
         Raises TrackError where there are none.
         """
-        chosen = [self._frames[place] for place in choose_frames(len(self._frames))]
+        chosen = choose_frames(len(self._frames))
         close = [self._close_up(*self._best[1:])] if self._best is not None else []
-        return torch.cat([*close, *self._read(chosen)])[None]
+        way = [self._way([self._spots[i] for i in chosen])] if self._pam.config.close_up and len(chosen) > 1 else []
+        return torch.cat([*close, *self._read([self._frames[i] for i in chosen]), *way])[None]
 
     def _read(self, chosen: Sequence[Tensor | _Glance]) -> list[Tensor]:
         rows = dict(enumerate(chosen))
@@ -108,6 +113,10 @@ class Reading:
     def _tokens(self, output: SamOutput, *, first: bool) -> Tensor:
         full = first and not self._pam.config.close_up
         return self._pam.as_frame(self._pam.perceiver(output.image, output.tokens, FULL if full else QUARTER))
+
+    def _way(self, spots: Sequence[Spot]) -> Tensor:
+        numbers = torch.from_numpy(describe(spots)).to(self._pam.image_newline)
+        return self._pam.trajectory_projector(numbers[None])
 
     def _close_up(self, image: np.ndarray, mask: np.ndarray) -> Tensor:
         output, outlines = close_up.look(self._pam, [(image, mask)])

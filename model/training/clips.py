@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import close_up
+from model import close_up, trajectory
 from model.reading import CHOSEN
 from model.sam import mask_logits, preprocess
 from model.training import photographs, prompts
@@ -175,6 +175,7 @@ class ClipBatch:
 
     pixels: float32 (F, 3, S, S) of all frames. rough: float32 (F, 1, S/4, S/4), their mask prompts.
     close, close_rough, outlines: see SceneBatch, of the frames that show the things of tellings best.
+    trajectories: float32 (len(tellings), trajectory.LENGTH), by these mask prompts.
     """
 
     stills: SceneBatch
@@ -183,6 +184,7 @@ class ClipBatch:
     close: Tensor
     close_rough: Tensor
     outlines: Tensor
+    trajectories: Tensor
     tellings: tuple[Telling, ...]
 
     def to(self, device: torch.device) -> ClipBatch:
@@ -210,6 +212,7 @@ class ClipBatches(Drawn[ClipBatch]):
         pixels: list[Tensor] = []
         rough: list[Tensor] = []
         close: list[tuple[Tensor, Tensor, Tensor]] = []
+        ways: list[Tensor] = []
         tellings: list[Telling] = []
         for number in range(self._clips):
             clip = draw_clip(series.seed, step * self._clips + number, self._count)
@@ -223,10 +226,18 @@ class ClipBatches(Drawn[ClipBatch]):
                 best, story = clip.best(frames), clip.story(frames)
                 previous = _before(story, clip.category, rng)
                 tellings.append(Telling(tuple(order[i] for i in frames), len(close), story, previous))
+                ways.append(torch.from_numpy(trajectory.describe([trajectory.spot(guesses[i]) for i in frames])))
                 close.append(close_up.cut(clip.frames[best], guesses[best], series.close_up))
         views, masks, outlines = (torch.stack(column) for column in zip(*close, strict=True))
         return ClipBatch(
-            self._stills[step], torch.stack(pixels), torch.stack(rough), views, masks, outlines, tuple(tellings)
+            self._stills[step],
+            torch.stack(pixels),
+            torch.stack(rough),
+            views,
+            masks,
+            outlines,
+            torch.stack(ways),
+            tuple(tellings),
         )
 
 

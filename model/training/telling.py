@@ -27,7 +27,7 @@ class ClipStage(nn.Module):
         self._pam = (pam,)
         self.language = pam.language.train().requires_grad_(True)
         self.image_projector, self.semantic_projector = pam.image_projector, pam.semantic_projector
-        self.outline_projector = pam.outline_projector
+        self.outline_projector, self.trajectory_projector = pam.outline_projector, pam.trajectory_projector
         self.newlines = nn.ParameterList([pam.image_newline, pam.semantic_newline, pam.frame_newline])
 
     def forward(self, batch: ClipBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -48,7 +48,11 @@ class ClipStage(nn.Module):
             far = pam.perceiver(whole.image, whole.tokens, QUARTER)
             near = self._near(batch.close, batch.close_rough)
         frames, close = pam.as_frame(far), pam.as_frame((*near, batch.outlines))
-        return [torch.cat([close[each.close], *frames[list(each.frames)]]) for each in batch.tellings]
+        ways = pam.trajectory_projector(batch.trajectories)[:, None]
+        return [
+            torch.cat([close[each.close], *frames[list(each.frames)], *([way] if len(each.frames) > 1 else [])])
+            for each, way in zip(batch.tellings, ways, strict=True)
+        ]
 
     def _stills(self, batch: SceneBatch) -> list[Tensor]:
         pam = self._pam[0]

@@ -13,8 +13,8 @@ from model.errors import TrackError
 from model.prompt import Prompt
 from model.reading import CHOSEN, Reading, choose_frames
 
-CLOSE, WHOLE = 36, 35
-"""Tokens of nano's close-up and of a picture at a quarter, with the newlines that end them."""
+WHOLE, WAY = 35, 1
+"""Tokens of a picture at a quarter, with the newline that ends it, and of the way through several."""
 
 
 @given(st.integers(1, 5000))
@@ -57,7 +57,7 @@ def test_the_close_up_is_of_the_best_frame(nano: PAM, coffee: np.ndarray):
     reading = Reading(nano)
     reading.add(coffee, masks[2])
     alone = reading.visual()
-    assert torch.allclose(readings[0][:, -WHOLE:], alone, atol=1e-5)
+    assert torch.allclose(readings[0][:, -WHOLE - WAY : -WAY], alone, atol=1e-5)
 
 
 def test_frames_beyond_a_batch(nano: PAM, coffee: np.ndarray):
@@ -67,14 +67,26 @@ def test_frames_beyond_a_batch(nano: PAM, coffee: np.ndarray):
     for mask in masks:
         reading.add(coffee, mask)
     visual = reading.visual()
-    assert visual.shape[1] == CHOSEN * WHOLE
+    assert visual.shape[1] == CHOSEN * WHOLE + WAY
     reading.thin()
     assert len(reading) == 10
     thinned = reading.visual()
     assert torch.allclose(thinned[:, :WHOLE], visual[:, :WHOLE], atol=1e-4)
     single = Reading(nano)
     single.add(coffee, masks[18])
-    assert torch.allclose(thinned[:, -WHOLE:], single.visual(), atol=1e-4)
+    assert torch.allclose(thinned[:, -WHOLE - WAY : -WAY], single.visual(), atol=1e-4)
+
+
+def test_the_way_is_part_of_it(nano: PAM, coffee: np.ndarray):
+    """The same frames in another order end in another token."""
+    masks = [disc(coffee.shape, 150 + 100 * i, 60) for i in range(3)]
+    ends = []
+    for order in (masks, masks[::-1]):
+        reading = Reading(nano)
+        for mask in order:
+            reading.add(coffee, mask)
+        ends.append(reading.visual()[0, -1])
+    assert not torch.allclose(*ends, atol=1e-3)
 
 
 def test_nothing_was_gathered(nano: PAM):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from model import close_up
+from model import close_up, trajectory
 from model.config import PAMConfig
 from model.errors import RecordError
 from model.fields import TASK_OF_FIELD
@@ -76,6 +76,7 @@ class Item:
     samples, tasks: conversations in tokens, and the task of each. category: what it was called, or "".
     later, later_rough: of a clip, float32 (F, 3, S, S) and (F, 1, S/4, S/4), the frames after the first, which is
             `pixels`, with their mask prompts. The close-up then is of the frame that shows most of the object.
+    way:    of a clip, float32 (trajectory.LENGTH,).
     """
 
     pixels: Tensor
@@ -92,6 +93,7 @@ class Item:
     category: str
     later: Tensor | None = None
     later_rough: Tensor | None = None
+    way: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,10 @@ def _clip(frames: Sequence[tuple[np.ndarray, np.ndarray]], said: _Said, sight: S
     pixels = torch.stack([preprocess(image, sight.side) for image, _ in frames])
     rough = torch.stack([mask_logits(guess, (sight.side // 4, sight.side // 4)) for guess in guesses])
     mask = _coverage(frames[0][1], sight.side // 4)
-    return replace(seen, pixels=pixels[0], rough=rough[0], mask=mask, later=pixels[1:], later_rough=rough[1:])
+    if len(frames) == 1:
+        return replace(seen, pixels=pixels[0], rough=rough[0], mask=mask)
+    way = torch.from_numpy(trajectory.describe([trajectory.spot(guess) for guess in guesses]))
+    return replace(seen, pixels=pixels[0], rough=rough[0], mask=mask, later=pixels[1:], later_rough=rough[1:], way=way)
 
 
 def _coverage(mask: np.ndarray, cells: int) -> Tensor:

@@ -67,22 +67,22 @@ class Learner(nn.Module):
             return close_up.decode(pam.sam, pixels, masks), _stacked(pam, [i.outline for i in items])
 
     def _with_later(self, visual: Tensor, items: Sequence[Item]) -> list[Tensor]:
-        """What stands for each item, float (V_i, hidden), given all but the later frames of clips."""
-        pam = self._pam[0]
-        # A region of a picture ends without the newline that parts frames, unless it has a close-up.
-        parted = () if pam.config.close_up else (pam.frame_newline[None],)
+        """What stands for each item, float (V_i, hidden), given all but what comes after the first frame of clips."""
         return [
-            row if item.later is None else torch.cat([row, *parted, *self._later(item.later, item.later_rough)])
+            row if item.later is None else torch.cat([row, *self._later(item)])
             for row, item in zip(visual, items, strict=True)
         ]
 
-    def _later(self, pixels: Tensor, rough: Tensor | None) -> Tensor:
-        """The later frames of one clip, float (F, V, hidden)."""
-        pam = self._pam[0]
-        assert rough is not None
+    def _later(self, item: Item) -> list[Tensor]:
+        """What comes after the first frame of a clip, each float (n, hidden)."""
+        pam, later = self._pam[0], (item.later, item.later_rough)
         with torch.no_grad():
-            seen = close_up.decode(pam.sam, _stacked(pam, list(pixels)), _stacked(pam, list(rough)))
-        return pam.as_frame(pam.perceiver(seen.image, seen.tokens, QUARTER))
+            seen = close_up.decode(pam.sam, *(_stacked(pam, list(each)) for each in later if each is not None))
+        frames = list(pam.as_frame(pam.perceiver(seen.image, seen.tokens, QUARTER)))
+        if pam.config.close_up:
+            return [*frames, pam.trajectory_projector(_stacked(pam, [item.way]))]
+        # A region of a picture ends without the newline that parts frames, unless it has a close-up.
+        return [pam.frame_newline[None], *frames]
 
     def _sentences(self, visual: Sequence[Tensor], items: Sequence[Item]) -> dict[str, Tensor]:
         batch = collate(self.language.get_input_embeddings(), [item.samples for item in items], visual)
