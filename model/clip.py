@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model import sam as sam2
 from model.errors import TrackError
 from model.frames import Frame, Frames
 from model.language import GREEDY, DecodingOptions, Question, Utterance
 from model.pam import PAM
-from model.perceiver import FULL, QUARTER
 from model.prompt import Prompt
-from model.region import Candidate, Words
-from model.sam import SamOutput
-from model.segmentation import EncodedImage, Segmentation
+from model.reading import Reading, choose_frames
+from model.region import Words
 from model.speaker import PLAIN, WordOptions
 from model.tracking import TrackedMask, Tracker
 
 OBJECT = "object"
-CHOSEN = 16
-"""Frames of a clip that the language model sees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,29 +40,29 @@ class Clip:
     visual: Tensor
 
 
-@torch.inference_mode()
 def perceive_clip(pam: PAM, frames: Collection[np.ndarray], prompt: Prompt) -> Clip:
     """Follow an object through a clip and make it ready to be talked about.
 
     frames: uint8 (H, W, 3) RGB, all of one size; gone through once, in order, and not kept.
     prompt: on the first frame.
-    A model with close-ups (nano) was never shown clips: its `visual` is the object as it is on the first frame.
+    Models whose masks are not the decoder's (nano) see none of the frames from which the object is gone.
     Raises TrackError for a clip without frames, or with another number of them than it says it has; ImageError for a
     frame that does not fit; PromptError for a prompt that means nothing on the first frame.
     """
-    chosen = choose_frames(len(frames))
-    tracker = Tracker(pam, len(frames))
+    wanted = choose_frames(len(frames))
+    tracker, reading = Tracker(pam, len(frames)), Reading(pam)
     found: list[TrackedMask] = []
-    rows: list[Tensor] = []
+    chosen = []
     for index, image in enumerate(_exactly(frames)):
         step = tracker.step(Frame(index, float(index), image), {OBJECT: prompt} if index == 0 else None)
-        found.append(step.objects[OBJECT])
-        if pam.config.close_up:
-            rows = rows or [pam.visual_tokens([region_of(pam, image, found[0])])[0]]
-        elif index in chosen:
-            rows.append(frame_tokens(pam, tracker.outputs[OBJECT], first=index == 0)[0])
+        here, output = step.objects[OBJECT], tracker.outputs.get(OBJECT)
+        found.append(here)
+        if index in wanted and (output is not None or here.visible):
+            chosen.append(index)
+            reading.add(image, here.mask, output)
+            reading.show(image, here.mask, here.score)
     masks, scores, present = zip(*((each.mask, each.score, each.object_score) for each in found), strict=True)
-    return Clip(masks, scores, present, (0,) if pam.config.close_up else chosen, torch.cat(rows))
+    return Clip(masks, scores, present, tuple(chosen), reading.visual()[0])
 
 
 @torch.inference_mode()
@@ -85,10 +80,9 @@ def describe_clip(
 
     previous: the caption of the clip before this one, if there was one.
     """
-    return pam.describe_visual(clip.visual[None], labels, options, _history(pam, previous))
+    return pam.describe_visual(clip.visual[None], labels, options, previous)
 
 
-@torch.inference_mode()
 def describe_track(
     pam: PAM,
     frames: Frames,
@@ -99,56 +93,18 @@ def describe_track(
 ) -> Words:
     """Words about an object whose masks are known, such as one that was followed before, or that a person mended.
 
-    masks: bool (H, W) by frame; those that are empty are left out, and 16 are chosen as of a clip. The decoder is shown
-    each as its mask prompt, on the frame alone, without the memory that following has. A model with close-ups (nano)
-    says what it sees on the one frame where the object is largest. Raises TrackError where no mask shows anything.
+    masks: bool (H, W) by frame; those that are empty are left out, and 16 are chosen as of a clip. Raises TrackError
+    where no mask shows anything.
     """
     seen = sorted(index for index, mask in masks.items() if mask.any())
     if not seen:
         raise TrackError("there is nothing to describe: the object is on none of the frames")
-    if pam.config.close_up:
-        best = max(seen, key=lambda index: int(masks[index].sum()))
-        found = region_of(pam, frames.read(best).image, TrackedMask(masks[best], 1.0, 1.0))
-        return pam.describe(found, labels, options)
-    rows = []
+    reading = Reading(pam)
     for place in choose_frames(len(seen)):
-        index = seen[place]
-        found = region_of(pam, frames.read(index).image, TrackedMask(masks[index], 1.0, 1.0))
-        rows.append(frame_tokens(pam, found.output, first=place == 0)[0])
-    return pam.describe_visual(torch.cat(rows)[None], labels, options, previous)
-
-
-@torch.inference_mode()
-def region_of(pam: PAM, image: np.ndarray, found: TrackedMask) -> Segmentation:
-    """An object that was followed to a frame, uint8 (H, W, 3), as `PAM.describe` takes it, with the mask as it is."""
-    features = sam2.encode(
-        pam.sam, sam2.preprocess(image, pam.image_size).to(pam.device, pam.image_newline.dtype)[None]
-    )
-    encoded = EncodedImage(image.shape[0], image.shape[1], features, None, image if pam.config.close_up else None)
-    segmentation = pam.segment(encoded, Prompt(mask=found.mask))
-    return replace(segmentation, candidates=[Candidate(found.mask, found.score)], object_score=found.object_score)
-
-
-def _history(pam: PAM, previous: str) -> str | None:
-    return None if pam.config.close_up else previous
-
-
-def choose_frames(count: int) -> tuple[int, ...]:
-    """Which of a clip's frames the language model sees: the first and 15 others, spread evenly.
-
-    All of them where there are fewer than 16, which the official code refuses. Raises TrackError for an empty clip.
-    """
-    if count < 1:
-        raise TrackError("the clip has no frames")
-    if count <= CHOSEN:
-        return tuple(range(count))
-    return (0, *(int(i) for i in np.linspace(1, count - 1, CHOSEN - 1, dtype=int)))
-
-
-def frame_tokens(pam: PAM, output: SamOutput, *, first: bool) -> Tensor:
-    """A frame's part of a clip's tokens, float (B, rows, hidden): in full for the first frame, else at a quarter."""
-    image, semantic = pam.perceiver(output.image, output.tokens, FULL if first else QUARTER)
-    return torch.cat([pam.arrange(image, semantic), pam.frame_newline.expand(len(image), 1, -1)], dim=1)
+        image, mask = frames.read(seen[place]).image, masks[seen[place]]
+        reading.add(image, mask)
+        reading.show(image, mask)
+    return pam.describe_visual(reading.visual(), labels, options, previous)
 
 
 def _exactly(frames: Collection[np.ndarray]) -> Iterator[np.ndarray]:

@@ -17,12 +17,10 @@ from torch import Tensor
 
 from model import outline
 from model import sam as sam2
-from model.errors import ModelError
 from model.sam import SamOutput
 
 if TYPE_CHECKING:
     from model.pam import PAM
-    from model.segmentation import Segmentation
 
 MARGIN = 1.4
 """Side of the close-up in extents of the mask."""
@@ -71,22 +69,17 @@ def cut(image: np.ndarray, mask: np.ndarray, side: int) -> tuple[Tensor, Tensor,
 
 
 def decode(sam: Any, pixels: Tensor, masks: Tensor) -> SamOutput:
-    """Encode B close-ups, float (B, 3, side, side), and decode their masks, (B, 1, side/4, side/4), without clicks."""
+    """Encode B pictures, float (B, 3, S, S), and decode their masks, (B, 1, S/4, S/4), without clicks."""
     nowhere = torch.zeros(len(pixels), 1, 2, device=pixels.device, dtype=pixels.dtype)
     padding = torch.full((len(pixels), 1), -1, dtype=torch.int32, device=pixels.device)
     return sam2.decode(sam, sam2.encode(sam, pixels), nowhere, padding, masks, one_image=False)
 
 
-def look(pam: PAM, segmentations: Sequence[Segmentation]) -> tuple[SamOutput, Tensor]:
+def look(pam: PAM, views: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[SamOutput, Tensor]:
     """What SAM 2 makes of the close-ups of B regions, and their outlines, float (B, outline.LENGTH).
 
-    Raises ModelError for a segmentation without its picture.
+    views: the picture, uint8 (H, W, 3) RGB, and the mask, bool (H, W), of each.
     """
-    views = []
-    for found in segmentations:
-        if found.image is None:
-            raise ModelError(f"{pam.config.name} needs the picture for its close-up, and the segmentation has none")
-        views.append(cut(found.image, found.mask, pam.config.close_up))
-    like = segmentations[0].output.image
-    pixels, masks, outlines = (torch.stack(each).to(like) for each in zip(*views, strict=True))
+    cuts = [cut(image, mask, pam.config.close_up) for image, mask in views]
+    pixels, masks, outlines = (torch.stack(each).to(pam.image_newline) for each in zip(*cuts, strict=True))
     return decode(pam.sam, pixels, masks), outlines

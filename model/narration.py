@@ -11,16 +11,16 @@ from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from model.clip import CHOSEN, choose_frames, frame_tokens, region_of
 from model.errors import TrackError
 from model.events import NarrationOptions, Reason, Segment, Segmenter
 from model.frames import Frame
 from model.pam import PAM
 from model.prompt import Prompt
+from model.reading import CHOSEN, Reading
 from model.region import Words
+from model.sam import SamOutput
 from model.speaker import PLAIN, WordOptions
 from model.tracking import FrameMasks, TrackedMask, Tracker
 
@@ -74,8 +74,7 @@ def narrate(
     frames:  any source, such as `model.frames.open_stream`; while words are written it waits, or drops, as it was told.
     prompts: on the first frame.
     labels:  where given, categories are chosen from them.
-    A model with close-ups (nano) was never shown clips: it describes the frame of the segment that shows the object
-    best, and does not know what it said before. Raises what `Tracker.step` and the frames raise.
+    Raises what `Tracker.step` and the frames raise.
     """
     options = options or NarrationOptions()
     tracker = Tracker(pam)
@@ -86,8 +85,7 @@ def narrate(
         masks = tracker.step(frame, prompts if number == 0 else None)
         events = []
         for key, story in stories.items():
-            rows = _rows(pam, tracker, key, story) if masks.objects[key].visible else None
-            if (event := story.goes_on(frame, masks.objects[key], rows, arrived)) is not None:
+            if (event := story.goes_on(frame, masks.objects[key], tracker.outputs.get(key), arrived)) is not None:
                 events.append(event)
         step = Step(frame, masks, tuple(events))
         yield step
@@ -99,42 +97,24 @@ def narrate(
         yield Step(step.frame, step.masks, last, is_end=True)
 
 
-def _rows(pam: PAM, tracker: Tracker, key: Hashable, story: _Story) -> Tensor | None:
-    """The frame's part of the clip's tokens, where the story wants it."""
-    if pam.config.close_up or not story.wants():
-        return None
-    with torch.inference_mode():
-        return frame_tokens(pam, tracker.outputs[key], first=story.is_new())[0]
-
-
 class _Clip:
-    """What is kept of a segment for its words: evenly spread frames, at most twice as many as the model will see, or
-    the one that shows the object best."""
+    """What is kept of a segment for its words: evenly spread frames, at most twice as many as the model will see."""
 
-    def __init__(self) -> None:
-        self.stride, self.count = 1, 0
-        self.rows: list[Tensor] = []
-        self.best: tuple[float, np.ndarray, TrackedMask] | None = None
+    def __init__(self, pam: PAM) -> None:
+        self._reading = Reading(pam)
+        self._stride, self._count = 1, 0
 
-    def wants(self) -> bool:
-        return self.count % self.stride == 0
-
-    def show(self, image: np.ndarray, found: TrackedMask) -> None:
-        worth = found.score * float(np.sqrt(found.mask.sum()))
-        if self.best is None or worth > self.best[0]:
-            self.best = worth, image, found
-
-    def add(self, rows: Tensor | None) -> None:
-        self.count += 1
-        if rows is None:
-            return
-        self.rows.append(rows)
-        if len(self.rows) >= 2 * CHOSEN:
-            del self.rows[1::2]
-            self.stride *= 2
+    def add(self, image: np.ndarray, found: TrackedMask, output: SamOutput | None) -> None:
+        self._reading.show(image, found.mask, found.score)
+        if self._count % self._stride == 0:
+            self._reading.add(image, found.mask, output)
+        self._count += 1
+        if len(self._reading) >= 2 * CHOSEN:
+            self._reading.thin()
+            self._stride *= 2
 
     def visual(self) -> Tensor:
-        return torch.cat([self.rows[i] for i in choose_frames(len(self.rows))])[None]
+        return self._reading.visual()
 
 
 class _Story:
@@ -144,24 +124,14 @@ class _Story:
         self, pam: PAM, key: Hashable, options: NarrationOptions, labels: Sequence[str] | None, words: WordOptions
     ):
         self._pam, self._key, self._labels, self._words = pam, key, labels, words
-        self._clip = _Clip()
+        self._clip = _Clip(pam)
         self._segmenter = Segmenter(options)
         self._said = ""
 
-    def is_new(self) -> bool:
-        """Whether the next frame is the first of a segment."""
-        return self._clip.count == 0
-
-    def wants(self) -> bool:
-        """Whether the next frame is one of those that are kept."""
-        return self._clip.wants()
-
-    def goes_on(self, frame: Frame, found: TrackedMask, rows: Tensor | None, arrived: float) -> Event | None:
-        """The next frame; the event that it ends, if any."""
+    def goes_on(self, frame: Frame, found: TrackedMask, output: SamOutput | None, arrived: float) -> Event | None:
+        """The next frame; the event that it ends, if any. output: of the decoder that found the object, if one did."""
         if found.visible:
-            self._clip.add(rows)
-            if self._pam.config.close_up:
-                self._clip.show(frame.image, found)
+            self._clip.add(frame.image, found, output)
         return self._tell(self._segmenter.add(frame, found.mask), arrived)
 
     def ends(self, arrived: float) -> Event | None:
@@ -171,15 +141,10 @@ class _Story:
     def _tell(self, cut: Segment | None, arrived: float) -> Event | None:
         if cut is None:
             return None
-        clip, self._clip = self._clip, _Clip()
+        clip, self._clip = self._clip, _Clip(self._pam)
         if not cut.is_news:
             return None
-        words = self._describe(clip)
+        words = self._pam.describe_visual(clip.visual(), self._labels, self._words, self._said)
         self._said = words.caption
         delay = time.monotonic() - arrived
         return Event(self._key, cut.first, cut.last, cut.begin, cut.end, words, cut.reason, delay)
-
-    def _describe(self, clip: _Clip) -> Words:
-        if clip.best is not None:
-            return self._pam.describe(region_of(self._pam, *clip.best[1:]), self._labels, self._words)
-        return self._pam.describe_visual(clip.visual(), self._labels, self._words, self._said)

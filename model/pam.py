@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from model import close_up, everything, fields, language, outline, segmenting
+from model import close_up, everything, fields, language, outline, segmenting, trajectory
 from model import sam as sam2
 from model.config import PAMConfig
-from model.errors import ImageError
+from model.errors import ImageError, ModelError
 from model.everything import EVERYTHING, EverythingOptions
 from model.language import GREEDY, DecodingOptions, Piece, Prefix, Question, Utterance, Writer
 from model.perceiver import FULL, QUARTER, SemanticPerceiver, embed
@@ -51,6 +51,7 @@ class PAM(nn.Module):
         self.semantic_projector = language.projector(width, text.hidden_size)
         if config.close_up:
             self.outline_projector = language.projector(outline.LENGTH, text.hidden_size)
+            self.trajectory_projector = language.projector(trajectory.LENGTH, text.hidden_size)
         self.image_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.semantic_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
         self.frame_newline = nn.Parameter(torch.randn(text.hidden_size) * text.initializer_range)
@@ -336,7 +337,15 @@ class PAM(nn.Module):
     def _looks(self, segmentations: Sequence[Segmentation]) -> list[tuple[Tensor, ...]]:
         image = torch.cat([found.output.image for found in segmentations])
         tokens = torch.cat([found.output.tokens for found in segmentations])
-        return self.looks(image, tokens, close_up.look(self, segmentations) if self.config.close_up else None)
+        return self.looks(
+            image, tokens, close_up.look(self, self._views(segmentations)) if self.config.close_up else None
+        )
+
+    def _views(self, segmentations: Sequence[Segmentation]) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = [(each.image, each.mask) for each in segmentations]
+        if any(image is None for image, _ in found):
+            raise ModelError(f"{self.config.name} needs the picture for its close-up, and the segmentation has none")
+        return [(image, mask) for image, mask in found if image is not None]
 
     def looks(
         self, image: Tensor, tokens: Tensor, near: tuple[sam2.SamOutput, Tensor] | None
@@ -350,10 +359,11 @@ class PAM(nn.Module):
 
     def in_sequence(self, looks: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """Looks laid out as the frames of a clip are, float (B, V, hidden)."""
-        if len(looks) == 1:
-            return self.arrange(*looks[0])
-        newline = self.frame_newline.expand(len(looks[0][0]), 1, -1)
-        return torch.cat([part for look in looks for part in (self.arrange(*look), newline)], dim=1)
+        return self.arrange(*looks[0]) if len(looks) == 1 else torch.cat([self.as_frame(look) for look in looks], dim=1)
+
+    def as_frame(self, look: tuple[Tensor, ...]) -> Tensor:
+        """A look as one of several frames, float (B, V, hidden)."""
+        return torch.cat([self.arrange(*look), self.frame_newline.expand(len(look[0]), 1, -1)], dim=1)
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -14,5 +14,10 @@ settings.load_profile("unhurried")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, those of a file stay together, as do all that share the one Label Studio."""
     for item in items:
-        shared = "demo" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("demo" if shared else item.nodeid.partition("::")[0]))
+        item.add_marker(pytest.mark.xdist_group("demo" if _shared(item) else item.nodeid.partition("::")[0]))
+    # The longest of all groups begins first, or the others would wait for it in the end.
+    items.sort(key=lambda item: not _shared(item))
+
+
+def _shared(item: pytest.Item) -> bool:
+    return "demo" in getattr(item, "fixturenames", ())

@@ -12,9 +12,10 @@ from backend.engine import Engine
 from backend.ledger.track_events import TrackEvent
 from backend.ledger.tracks import FrameMask, Key, Tracks
 from backend.masks import from_coco_rle
-from model.clip import choose_frames, describe_track
+from model.clip import describe_track
 from model.events import NarrationOptions, Segment, Segmenter
 from model.frames import Frame, Frames
+from model.reading import choose_frames
 
 MAX_EVENTS = 500
 """Captions of one object; what comes after them is not told."""

@@ -23,8 +23,9 @@ from backend.suggestion import Suggestion
 from backend.video.appearance import appearance, prompt_of
 from backend.video.grid import Grid
 from backend.video.video_files import VideoFile
-from model.clip import choose_frames, describe_track
+from model.clip import describe_track
 from model.frames import Frames
+from model.reading import choose_frames
 from model.region import Region
 
 Advise = Callable[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -35,6 +35,8 @@ IN_CLOSE_UP = ("category", "colour", "texture", "ground")
 IN_WHOLE = ("colour", "size", "place", "ground")
 """Those that are read off the whole picture."""
 
+
+T = TypeVar("T")
 
 PHOTO_SHARE = 0.25
 """Share of the pictures that are photographs."""
@@ -90,7 +92,14 @@ class SceneBatch:
         return replace(self, **moved)
 
 
-class SceneBatches(Dataset[SceneBatch]):
+class Drawn(Dataset[T]):
+    """Batches by number, and how many there are."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class SceneBatches(Drawn[SceneBatch]):
     """The batches of a series, by number."""
 
     def __init__(self, series: Series):
@@ -164,6 +173,6 @@ def _coverage(mask: np.ndarray, cells: tuple[int, int]) -> Tensor:
     return torch.from_numpy(cv2.resize(mask.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA))[None]
 
 
-def batches(dataset: SceneBatches, start: int, workers: int) -> DataLoader[SceneBatch]:
+def batches(dataset: Drawn[T], start: int, workers: int) -> DataLoader[T]:
     """Batches from number `start` on, in order, drawn by `workers` processes."""
     return DataLoader(dataset, batch_size=None, sampler=range(start, len(dataset)), num_workers=workers)

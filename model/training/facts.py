@@ -75,12 +75,21 @@ class Facts:
         return DEFINITIONS[self.category]
 
     @property
+    def subject(self) -> str:
+        """What it is, with its looks and without an article."""
+        look = "" if self.texture == "plain" else f"{self.texture} "
+        return f"{self.size} {look}{self.colour} {self.category}"
+
+    @property
     def caption(self) -> str:
         """One sentence about what can be seen."""
-        look = "" if self.texture == "plain" else f"{self.texture} "
         article = "An" if self.size[0] in "aeiou" else "A"
-        where = "in the centre" if self.place == "centre" else f"at the {self.place}"
-        return f"{article} {self.size} {look}{self.colour} {self.category} {where}, on a {self.ground} background."
+        return f"{article} {self.subject} {at(self.place)}, on a {self.ground} background."
+
+
+def at(place: str) -> str:
+    """Where that is, in a sentence."""
+    return "in the centre" if place == "centre" else f"at the {place}"
 
 
 def look_at(image: np.ndarray, mask: np.ndarray, category: str = UNKNOWN, texture: str = "plain") -> Facts:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from model.training.clips import ClipBatch
 from model.training.data import SceneBatch
 
 LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP = 1e-3, 0.05, 0.995, 1.0
@@ -29,7 +30,7 @@ HALF = torch.bfloat16
 
 
 def train(
-    stage: nn.Module, batches: Callable[[int], Iterable[SceneBatch]], steps: int, state: Path
+    stage: nn.Module, batches: Callable[[int], Iterable[SceneBatch | ClipBatch]], steps: int, state: Path
 ) -> tuple[list[dict], float]:
     """Train `stage` in place for `steps` steps; afterwards it holds the moving average of its weights.
 

@@ -21,18 +21,23 @@ from model.pam import PAM
 from model.region import FIELDS
 from model.training import reliability
 from model.training.calibration import collect, fit_temperature
+from model.training.clips import CLIPS_VERSION, ClipBatches
 from model.training.closeness import CloseUpStage
 from model.training.curves import draw_curves
-from model.training.data import SceneBatches, Series, batches
+from model.training.data import Drawn, SceneBatches, Series, batches
 from model.training.evaluation import attempt, calibrated, confidence, figures, held_out
 from model.training.loop import console, train
 from model.training.scenes import DATA_VERSION
 from model.training.segmentation import SegmentationStage
 from model.training.shapes import UNKNOWN
+from model.training.telling import ClipStage
 from model.training.words import WordStage, train_tokenizer
 
 IMAGE, CLOSE_UP, WIDTH, VOCABULARY = 256, 128, 96, 768
 HISTORY = "history.json"
+STILLS = 2
+"""Pictures of still scenes in each step about clips."""
+
 MEASURED_ON, CALIBRATED_ON = 1_000_002, 1_000_003
 """Seeds of the scenes that no run draws for training."""
 
@@ -40,7 +45,9 @@ STAGES: dict[str, Callable[[PAM], nn.Module]] = {
     "masks": SegmentationStage,
     "close-ups": CloseUpStage,
     "words": WordStage,
+    "clips": ClipStage,
 }
+SPEAKING = ("words", "clips")
 
 SAM_OVERRIDES = (
     f"model.image_size={IMAGE}",
@@ -110,6 +117,7 @@ def main(
     mask_steps: Annotated[int, typer.Option(help="Steps of stage one, masks; none with --begin.")] = 3500,
     close_steps: Annotated[int, typer.Option(help="Steps of stage two, close-ups.")] = 1800,
     word_steps: Annotated[int, typer.Option(help="Steps of stage three, words.")] = 1900,
+    clip_steps: Annotated[int, typer.Option(help="Steps of stage four, clips.")] = 1500,
     images: Annotated[int, typer.Option(help="Images a step.")] = 4,
     objects: Annotated[int, typer.Option(help="Objects an image.")] = 5,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
@@ -117,13 +125,13 @@ def main(
     eval_scenes: Annotated[int, typer.Option(help="Held-out scenes of the final evaluation.")] = 400,
     device: Annotated[str, typer.Option(help="Where to train, such as cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train nano on scenes drawn on the fly: masks, then close-ups, then words.
+    """Train nano on scenes drawn on the fly: masks, then close-ups, then words, then clips.
 
     Afterwards the folder of progress holds curves.png, reliability.png, history.json and the checkpoint, whose
     config.json says how it was made and what it reached on scenes that were not trained on.
     """
     torch.set_num_threads(threads)
-    steps = {"masks": 0 if begin else mask_steps, "close-ups": close_steps, "words": word_steps}
+    steps = {"masks": 0 if begin else mask_steps, "close-ups": close_steps, "words": word_steps, "clips": clip_steps}
     claim(work, {"seed": seed, **steps, "images": images, "objects": objects, "begin": str(begin)})
     pam = beginning(begin, work, seed)
     save(pam, work / "untrained", {})
@@ -137,11 +145,12 @@ def main(
             continue
         console.rule(f"{name}: {steps[name]} steps")
         # Words are said of masks that were proposed; masks must be found without a proposal too.
-        rough = 1.0 if name == "words" else 0.8
+        rough = 1.0 if name in SPEAKING else 0.8
         series = Series(10 * seed + number, steps[name], images, objects, IMAGE, CLOSE_UP, rough)
+        drawn: Drawn[Any] = ClipBatches(replace(series, images=STILLS)) if name == "clips" else SceneBatches(series)
         history[name], spent = train(
             stage(pam).to(device),
-            partial(batches, SceneBatches(series), workers=workers),
+            partial(batches, drawn, workers=workers),
             steps[name],
             work / f"{name}.pt",
         )
@@ -150,7 +159,7 @@ def main(
         "command": "python -m model.training.nano "
         + " ".join(f"--{key} {value}" for key, value in given(begin, seed, steps, images, objects).items()),
         "seed": seed,
-        "data": DATA_VERSION,
+        "data": f"{DATA_VERSION}, {CLIPS_VERSION}",
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {device}, {threads} thread(s)",
         "minutes": round(seconds / 60, 1),
@@ -167,8 +176,8 @@ def main(
 def given(begin: Path | None, seed: int, steps: dict[str, int], images: int, objects: int) -> dict[str, object]:
     """What the command line must say to have the same run."""
     start: dict[str, object] = {"begin": begin} if begin else {"mask-steps": steps["masks"]}
-    rest = {"close-steps": steps["close-ups"], "word-steps": steps["words"], "images": images, "objects": objects}
-    return {"seed": seed, **start, **rest}
+    rest = {"close-steps": steps["close-ups"], "word-steps": steps["words"], "clip-steps": steps["clips"]}
+    return {"seed": seed, **start, **rest, "images": images, "objects": objects}
 
 
 def beginning(begin: Path | None, work: Path, seed: int) -> PAM:

@@ -31,7 +31,9 @@ RECOGNISABLE = 0.45
 ROUGH = 9.0
 """Mean deviation of the pixels of a surface from what surrounds them, of 255, above which it is called rough."""
 
-_WEIGHTS = np.array([3.0 if category == UNKNOWN else 1.0 for category in CATEGORIES])
+_SHARES = np.array([3.0 if category == UNKNOWN else 1.0 for category in CATEGORIES])
+WEIGHTS = _SHARES / _SHARES.sum()
+"""How likely a thing is of which of CATEGORIES."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class _Thing:
+class Thing:
     """What was painted: its mask, bool (S, S), and its area in pixels, parts outside the picture included."""
 
     mask: np.ndarray
@@ -73,22 +75,22 @@ def draw_scene(seed: int, index: int, side: int = SIDE, *, photographed: bool = 
     """
     rng = np.random.default_rng((seed, index))
     other = np.random.default_rng((seed, index, 11)) if photographed else None
-    image = _background(side, rng)
+    image = background(side, rng)
     if other is not None and other.random() < 0.3:
         image = photographs.cut(other, side, photographs.SURFACES).image.astype(np.float32)
     taken = np.zeros((side, side), bool)
-    things: list[tuple[np.ndarray, _Thing]] = []
+    things: list[tuple[np.ndarray, Thing]] = []
     for _ in range(int(rng.integers(1, 7))):
-        category = str(rng.choice(CATEGORIES, p=_WEIGHTS / _WEIGHTS.sum()))
+        category = str(rng.choice(CATEGORIES, p=WEIGHTS))
         coat, kind = None, None
         if other is not None and other.random() < (0.6 if category == UNKNOWN else 0.15):
             category, kind = UNKNOWN, int(other.integers(KINDS))
         if other is not None and other.random() < (0.4 if category == UNKNOWN else 0.08):
             coat = photographs.cut(other, side, photographs.SURFACES).image
-        thing = _place(image, taken, category, kind, rng, coat)
+        thing = place(image, taken, category, kind, rng, coat)
         things = [(old & ~thing.mask, other) for old, other in things] + [(thing.mask, thing)]
         taken |= thing.mask
-    final = _degrade(image, rng)
+    final = degrade(image, rng)
     objects = [
         SceneObject(mask, look_at(final, mask, _recognised(thing, mask), thing.texture), _kind(thing, mask))
         for mask, thing in things
@@ -107,7 +109,7 @@ def photo_scene(seed: int, index: int, side: int = SIDE, names: tuple[str, ...] 
     if rng.random() < photographs.LUMP:
         view, piece = photographs.lump(view, rng, names)
         masks.append(piece)
-    final = _degrade(view.image.astype(np.float32), rng)
+    final = degrade(view.image.astype(np.float32), rng)
     masks += photographs.things(view, rng)
     objects = [SceneObject(mask, look_at(final, mask, UNKNOWN, _grain(final, mask))) for mask in masks]
     return Scene(final, tuple(objects)) if objects else draw_scene(seed, index, side, photographed=True)
@@ -120,11 +122,11 @@ def _grain(image: np.ndarray, mask: np.ndarray) -> str:
     return "rough" if float(local[mask].mean()) > ROUGH else "plain"
 
 
-def _recognised(thing: _Thing, visible: np.ndarray) -> str:
+def _recognised(thing: Thing, visible: np.ndarray) -> str:
     return thing.category if visible.sum() >= RECOGNISABLE * thing.area else UNKNOWN
 
 
-def _kind(thing: _Thing, visible: np.ndarray) -> int | None:
+def _kind(thing: Thing, visible: np.ndarray) -> int | None:
     if visible.sum() < RECOGNISABLE * thing.area:
         return None
     if thing.kind is not None:
@@ -143,7 +145,8 @@ def _some_colour(rng: np.random.Generator, names: tuple[str, ...] = COLOURS) -> 
     return np.clip(base + rng.normal(0, 10, 3), 0, 255).astype(np.float32)
 
 
-def _background(side: int, rng: np.random.Generator) -> np.ndarray:
+def background(side: int, rng: np.random.Generator) -> np.ndarray:
+    """A ground of one or two colours, grained or striped: float32 (S, S, 3)."""
     base = np.broadcast_to(_some_colour(rng), (side, side, 3)).copy()
     if rng.random() < 0.5:
         base += (_some_colour(rng) - base) * _noise(side, int(rng.integers(2, 6)), rng) * np.float32(rng.random())
@@ -157,14 +160,14 @@ def _background(side: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(base, 0, 255)
 
 
-def _place(
+def place(
     image: np.ndarray,
     taken: np.ndarray,
     category: str,
     kind: int | None,
     rng: np.random.Generator,
     coat: np.ndarray | None,
-) -> _Thing:
+) -> Thing:
     """Paint one thing onto `image`, float32 (S, S, 3), in place.
 
     coat: uint8 (S, S, 3), what it is covered with instead of a colour and a texture.
@@ -198,7 +201,7 @@ def _place(
     view += (np.clip(paint, 0, 255) - view) * soft
     mask = np.zeros(taken.shape, bool)
     mask[y0:y1, x0:x1] = soft[..., 0] > 0.5
-    return _Thing(mask, float((outline > 127).sum()) * (extent / sheet) ** 2, category, texture, kind)
+    return Thing(mask, float((outline > 127).sum()) * (extent / sheet) ** 2, category, texture, kind)
 
 
 def _free_spot(taken: np.ndarray, extent: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -247,7 +250,7 @@ def _textured(
     return np.where(pattern[..., None], other.astype(np.float32), colour)
 
 
-def _degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What cameras and files do: light, blur, noise, grey, compression."""
     levels = (np.arange(256) / 255) ** rng.uniform(0.75, 1.3) * 255
     image = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), levels.astype(np.float32))

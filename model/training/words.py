@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -97,23 +97,32 @@ class WordStage(nn.Module):
         semantic = far[1].flatten(1)
         facts = self.heads.loss(semantic, batch.classes)
         placed = self.heads(semantic)["place"].argmax(1) == batch.classes[:, PLACE]
-        newline = pam.frame_newline.expand(len(batch.facts), 1, -1)
-        visual = torch.cat([pam.arrange(*near, batch.outlines), newline, pam.arrange(*far), newline], dim=1)
-        said, right = self._sentence_loss(visual, batch.facts)
-        shown = {name: float(value.detach()) for name, value in said.items()}
-        # A caption says five things in a score of tokens, a category one in two.
-        said["caption"] = 6 * said["caption"]
-        shown["placed"] = float(placed.float().mean())
-        return sum(said.values(), facts + 0.5 * learned + 0.5 * kept), {**shown, **figures, **more, **right}
+        visual = pam.in_sequence([(*near, batch.outlines), far])
+        things = [taught(pam.tokenizer, facts) for facts in batch.facts]
+        said, shown = sentence_losses(pam, list(visual), things)
+        return said + facts + 0.5 * learned + 0.5 * kept, {
+            **shown,
+            **figures,
+            **more,
+            "placed": float(placed.float().mean()),
+        }
 
-    def _sentence_loss(self, visual: Tensor, facts: list[Facts]) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Per field the cross entropy of a perfect annotator's answers; and the share of objects of which each token
-        of category and caption is the likeliest."""
-        said = [taught(self._pam[0].tokenizer, fact) for fact in facts]
-        batch = collate(self.language.get_input_embeddings(), said, list(visual))
-        logits, targets = predictions(self.language, batch)
-        each = F.cross_entropy(logits.float(), targets, reduction="none").split(batch.counts)
-        right = [bool(one.all()) for one in (logits.argmax(1) == targets).split(batch.counts)]
-        mine = {name: slice(i, None, len(FIELDS)) for i, name in enumerate(FIELDS)}
-        shares = {f"{name} right": float(np.mean(right[mine[name]])) for name in ("category", "caption")}
-        return {name: torch.cat(each[mine[name]]).mean() for name in FIELDS}, shares
+
+def sentence_losses(
+    pam: PAM, visual: Sequence[Tensor], said: Sequence[Sequence[Sample]]
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of what is said of regions or clips: cross entropies of all FIELDS.
+
+    visual: float (V_i, hidden) of each. said: of each, one conversation for each of FIELDS. Returns, too, what to show:
+    the cross entropy of each field, and the share of answers of which each token is the likeliest.
+    """
+    batch = collate(pam.language.get_input_embeddings(), said, visual)
+    logits, targets = predictions(pam.language, batch)
+    each = F.cross_entropy(logits.float(), targets, reduction="none").split(batch.counts)
+    right = [bool(one.all()) for one in (logits.argmax(1) == targets).split(batch.counts)]
+    mine = {name: slice(i, None, len(FIELDS)) for i, name in enumerate(FIELDS)}
+    losses = {name: torch.cat(each[mine[name]]).mean() for name in FIELDS}
+    shares = {f"{name} right": float(np.mean(right[mine[name]])) for name in ("category", "caption")}
+    shown = {name: float(value.detach()) for name, value in losses.items()} | shares
+    # A caption says five things in a score of tokens, a category one in two.
+    return sum(losses.values(), 5 * losses["caption"]), shown

@@ -19,17 +19,14 @@ from backend.dataset.formats import fragments
 from backend.dataset.formats.pam_jsonl import prompt_box, prompt_points
 from backend.dataset.region import DatasetFacts, DatasetImage, DatasetRegion, ImageBytes, ImageRegions
 from backend.masks import from_coco_rle, to_coco_rle
+from model.fields import LANGUAGES, video_question
 
 NAME = "video"
 MIN_FRAMES = 16
 """PAM looks at 16 frames of a clip, and its trainer refuses shorter ones."""
 
-QUESTIONS = {
-    "en": "<image>\nProvide a caption for this subject in this video.\nPrevious caption: {history}",
-    "ch": "<image>\n对该视频中的目标对象提供一个描述。\n历史描述：{history}",
-}
-NO_HISTORY = {"en": "None", "ch": "无"}
-"""Interface constants of the published weights (official PAM repository, commit 2fc36d3): byte for byte."""
+_LANGUAGE = {suffix: language for language, suffix in LANGUAGES.items()}
+"""Suffix of official task names to the language."""
 
 _SMALL, _MEDIUM = 32**2, 96**2
 
@@ -131,7 +128,7 @@ def video_records(frames: Sequence[ImageRegions]) -> Iterator[tuple[str | None, 
                 reason = f"the clip has {len(clip)} frames, and PAM's trainer needs {MIN_FRAMES}"
                 yield None, {"id": region.id, "video": frames[0][0].video, "frame": number, "reason": reason}
             else:
-                question = QUESTIONS[language].replace("{history}", history or NO_HISTORY[language])
+                question = video_question(_LANGUAGE[language], history or "")
                 yield f"video_cap_{language}", _record(f"{region.id}-{name}-{number}", frames, clip, region, question)
             history = region.caption
 

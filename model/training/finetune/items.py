@@ -5,8 +5,8 @@ Item number j of step i of a seed is always the same, whichever process makes it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from model import close_up
+from model import close_up, trajectory
 from model.config import PAMConfig
 from model.errors import RecordError
 from model.fields import TASK_OF_FIELD
@@ -74,6 +74,9 @@ class Item:
     mask:   float32 (1, S/4, S/4), the share of each cell that the true mask covers, or None where it is not known.
     close_mask: the same of the close-up.
     samples, tasks: conversations in tokens, and the task of each. category: what it was called, or "".
+    later, later_rough: of a clip, float32 (F, 3, S, S) and (F, 1, S/4, S/4), the frames after the first, which is
+            `pixels`, with their mask prompts. The close-up then is of the frame that shows most of the object.
+    way:    of a clip, float32 (trajectory.LENGTH,).
     """
 
     pixels: Tensor
@@ -88,6 +91,9 @@ class Item:
     samples: tuple[Sample, ...]
     tasks: tuple[str, ...]
     category: str
+    later: Tensor | None = None
+    later_rough: Tensor | None = None
+    way: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -155,13 +161,14 @@ class Items(Dataset[list[Item]]):
 
 
 def seen(region: RegionRecord, tokenizer: PreTrainedTokenizerBase, sight: Sight, rng: np.random.Generator) -> Item:
-    """A recorded region, by one of the prompts that would mean it."""
-    image = read_image(region)
-    mask = read_mask(region, image)
-    prompt = _some_prompt(region.points, region.box, rng)
+    """A recorded region, by one of the prompts that would mean it, or an object through a clip, by its masks."""
     samples = tuple(_sample(tokenizer, one.turns, sight) for one in region.said)
     said = _Said(samples, tuple(one.task for one in region.said), region.category.casefold())
-    return _item(image, mask, prompt, said, sight, rng)
+    if region.frames:
+        return _clip(list(read_frames(region)), said, sight, rng)
+    image = read_image(region)
+    mask = read_mask(region, image)
+    return _item(image, mask, _some_prompt(region.points, region.box, rng), said, sight, rng)
 
 
 def rehearsed(
@@ -192,6 +199,22 @@ def _scene(seed: int, index: int, side: int) -> tuple[Scene, Tensor]:
 def _sample(tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], sight: Sight) -> Sample:
     sample = tokenise(tokenizer, turns)
     return answers_alone(tokenizer, sample) if sight.answers else sample
+
+
+def read_frames(region: RegionRecord) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The frames of a clip that show its object, uint8 (H, W, 3) RGB, and its masks there, bool (H, W).
+
+    Raises RecordError, where it is on none of them, too.
+    """
+    shown = 0
+    for path, rle in region.frames:
+        frame = replace(region, image=path, rle=rle)
+        image = read_image(frame)
+        if (mask := read_mask(frame, image)) is not None:
+            shown += 1
+            yield image, mask
+    if not shown:
+        raise RecordError(f"the masks of clip {region.id} are empty: export the data set anew")
 
 
 def read_image(region: RegionRecord) -> np.ndarray:
@@ -241,13 +264,15 @@ def _item(
     sight: Sight,
     rng: np.random.Generator,
     pixels: Tensor | None = None,
+    guess: np.ndarray | None = None,
 ) -> Item:
     height, width = image.shape[:2]
     points, labels = prompt_tensors(prompt, height, width, sight.side, torch.device("cpu"), torch.float32)
     cells = (sight.side // 4, sight.side // 4)
     rough = close = close_rough = outline = close_mask = None
     if sight.proposals or sight.close_up:
-        guess = _rough(image, mask, prompt, rng) if mask is not None else _proposed(image, prompt)
+        if guess is None:
+            guess = _rough(image, mask, rng) if mask is not None else _proposed(image, prompt)
         rough = mask_logits(guess, cells) if sight.proposals else None
         if sight.close_up:
             close, close_rough, outline = close_up.cut(image, guess, sight.close_up)
@@ -262,11 +287,25 @@ def _item(
     )  # fmt: skip
 
 
+def _clip(frames: Sequence[tuple[np.ndarray, np.ndarray]], said: _Said, sight: Sight, rng: np.random.Generator) -> Item:
+    """An object through a clip, as `model.reading` reads it."""
+    guesses = [_rough(image, mask, rng) for image, mask in frames]
+    best = max(range(len(frames)), key=lambda i: int(frames[i][1].sum()))
+    seen = _item(*frames[best], Prompt(mask=guesses[best]), said, sight, rng, guess=guesses[best])
+    pixels = torch.stack([preprocess(image, sight.side) for image, _ in frames])
+    rough = torch.stack([mask_logits(guess, (sight.side // 4, sight.side // 4)) for guess in guesses])
+    mask = _coverage(frames[0][1], sight.side // 4)
+    if len(frames) == 1:
+        return replace(seen, pixels=pixels[0], rough=rough[0], mask=mask)
+    way = torch.from_numpy(trajectory.describe([trajectory.spot(guess) for guess in guesses]))
+    return replace(seen, pixels=pixels[0], rough=rough[0], mask=mask, later=pixels[1:], later_rough=rough[1:], way=way)
+
+
 def _coverage(mask: np.ndarray, cells: int) -> Tensor:
     return torch.from_numpy(cv2.resize(mask.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA))[None]
 
 
-def _rough(image: np.ndarray, mask: np.ndarray, prompt: Prompt, rng: np.random.Generator) -> np.ndarray:
+def _rough(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The true mask as proposals would have it: nearly right. Large pictures are looked at smaller, for time."""
     scale = min(1.0, ROUGH_SIDE / max(mask.shape))
     if scale < 1:

@@ -13,12 +13,14 @@ from rouge_score.tokenizers import Tokenizer
 
 from model.explanation import split_explanation
 from model.fields import LANGUAGES
+from model.language import Question
 from model.pam import PAM
 from model.prompt import Prompt
+from model.reading import Reading
 from model.speaker import WordOptions
 from model.training import reliability
 from model.training.evaluation import Click, Trial, attempt, hedged, held_out
-from model.training.finetune.items import read_image, read_mask
+from model.training.finetune.items import read_frames, read_image, read_mask
 from model.training.finetune.records import RegionRecord
 from model.training.shapes import UNKNOWN
 
@@ -69,9 +71,13 @@ def similarity(said: str, wanted: str) -> float:
 
 
 def judge(pam: PAM, regions: Sequence[RegionRecord], on_region: Callable[[], None]) -> list[Judged]:
-    """What a model makes of each region's first click, or of its box where nobody clicked."""
+    """What a model makes of each region's first click, or of its box where nobody clicked; of clips, what it says."""
     found = []
     for region in regions:
+        if region.frames:
+            found.append(_judge_clip(pam, region))
+            on_region()
+            continue
         image = read_image(region)
         said = pam.perceive(pam.encode(image), _prompt(region), options=_options(pam, region))
         truth, category = read_mask(region, image), region.category
@@ -92,6 +98,17 @@ def judge(pam: PAM, regions: Sequence[RegionRecord], on_region: Callable[[], Non
         )
         on_region()
     return found
+
+
+def _judge_clip(pam: PAM, region: RegionRecord) -> Judged:
+    """What a model says of a clip, given its masks, and the same question."""
+    reading = Reading(pam)
+    for image, mask in read_frames(region):
+        reading.add(image, mask)
+        reading.show(image, mask)
+    ((question, wanted), *_) = region.said[0].turns
+    (said,) = pam.answer(reading.visual(), [Question(question)])
+    return Judged("", None, None, None, similarity(said.text, wanted), {})
 
 
 @dataclass(frozen=True)

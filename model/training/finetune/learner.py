@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from model import close_up
 from model import sam as sam2
-from model.fields import QUESTIONS
+from model.fields import QUESTIONS, VIDEO_QUESTIONS
 from model.pam import PAM
+from model.perceiver import QUARTER
 from model.training.conversation import IGNORED, Sample, collate, predictions
 from model.training.finetune.items import Item
 from model.training.finetune.records import OWN
@@ -53,7 +54,7 @@ class Learner(nn.Module):
             whole = decoded(pam, items)
         near = self._near(items) if pam.config.close_up else None
         looks = pam.looks(whole.image, whole.tokens, near)
-        sums = self._sentences(pam.in_sequence(looks), items)
+        sums = self._sentences(self._with_later(pam.in_sequence(looks), items), items)
         if self._numbers and near is not None:
             sums |= {CLASS: self._classes(looks[0][1], items), MASK: _kept(near[0], items)}
         loss = torch.stack([weights[kind] * value for kind, value in sums.items() if kind in weights]).sum()
@@ -65,8 +66,26 @@ class Learner(nn.Module):
         with torch.set_grad_enabled(bool(self._numbers) and torch.is_grad_enabled()):
             return close_up.decode(pam.sam, pixels, masks), _stacked(pam, [i.outline for i in items])
 
-    def _sentences(self, visual: Tensor, items: Sequence[Item]) -> dict[str, Tensor]:
-        batch = collate(self.language.get_input_embeddings(), [item.samples for item in items], list(visual))
+    def _with_later(self, visual: Tensor, items: Sequence[Item]) -> list[Tensor]:
+        """What stands for each item, float (V_i, hidden), given all but what comes after the first frame of clips."""
+        return [
+            row if item.later is None else torch.cat([row, *self._later(item)])
+            for row, item in zip(visual, items, strict=True)
+        ]
+
+    def _later(self, item: Item) -> list[Tensor]:
+        """What comes after the first frame of a clip, each float (n, hidden)."""
+        pam, later = self._pam[0], (item.later, item.later_rough)
+        with torch.no_grad():
+            seen = close_up.decode(pam.sam, *(_stacked(pam, list(each)) for each in later if each is not None))
+        frames = list(pam.as_frame(pam.perceiver(seen.image, seen.tokens, QUARTER)))
+        if pam.config.close_up:
+            return [*frames, pam.trajectory_projector(_stacked(pam, [item.way]))]
+        # A region of a picture ends without the newline that parts frames, unless it has a close-up.
+        return [pam.frame_newline[None], *frames]
+
+    def _sentences(self, visual: Sequence[Tensor], items: Sequence[Item]) -> dict[str, Tensor]:
+        batch = collate(self.language.get_input_embeddings(), [item.samples for item in items], visual)
         logits, targets = predictions(self.language, batch)
         each = F.cross_entropy(logits.float(), targets, reduction="none")
         sums: dict[str, Tensor] = defaultdict(lambda: each.new_zeros(()))
@@ -113,7 +132,8 @@ class MaskLearner(nn.Module):
 
 
 CLASS, MASK = "class", "mask"
-KINDS = (*QUESTIONS, OWN, CLASS, MASK)
+TASKS = (*QUESTIONS, *VIDEO_QUESTIONS, OWN)
+KINDS = (*TASKS, CLASS, MASK)
 """What there is to learn: the tasks of conversations, by their official names, classes, and masks."""
 
 KEPT = 0.1

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from model.errors import RecordError
-from model.fields import QUESTIONS
+from model.fields import QUESTIONS, VIDEO_QUESTIONS
 from model.prompt import Box, Point
 from model.training.conversation import placeholder_first
 
@@ -56,6 +56,7 @@ class RegionRecord:
     points:    clicks in its pixels. box: around it, or None. At least one of the two is there.
     rle:       the mask as COCO RLE (`size` and `counts`), or None where the data set has none.
     said:      the conversations about it.
+    frames:    of an object in a clip, the frames that a model looks at, with the object's masks; image is the first.
     """
 
     image: Path
@@ -64,6 +65,7 @@ class RegionRecord:
     box: Box | None
     rle: Mapping[str, Any] | None
     said: tuple[Conversation, ...]
+    frames: tuple[tuple[Path, Mapping[str, Any]], ...] = ()
 
     def answer(self, task: str) -> str:
         """What was answered to an official task in any language ("recognize", "explain", …), "" where nothing was."""
@@ -81,6 +83,9 @@ class Regions:
 
     regions: list[RegionRecord]
     left_out: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Regions) -> Regions:
+        return Regions([*self.regions, *other.regions], self.left_out + other.left_out)
 
 
 def read_split(data: Path, split: str) -> Regions:
@@ -100,16 +105,17 @@ def read_split(data: Path, split: str) -> Regions:
                 )
             return Regions([])
         masks = _masks(data / "coco" / f"instances_{split}.json")
-        return _grouped(_listed(listing), data, masks)
+        return _grouped(listed(listing), data, masks)
     if split != "train":
         return Regions([])
     if not data.is_file():
         raise RecordError(f"{data} is no data set: there is no such file or folder")
-    lines = _listed(data) if data.suffix in (".yaml", ".yml") else _rows(data)
+    lines = listed(data) if data.suffix in (".yaml", ".yml") else _rows(data)
     return _grouped(lines, data.parent, {})
 
 
-def _listed(listing: Path) -> Iterator[Any]:
+def listed(listing: Path) -> Iterator[Any]:
+    """The records that a YAML lists, None for a line that is none. Raises RecordError."""
     try:
         read = yaml.safe_load(listing.read_text(encoding="utf-8"))
         entries = [(entry["json_path"], entry.get("sampling_strategy", "all")) for entry in read["datasets"]]
@@ -194,7 +200,7 @@ def _checked(row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise RecordError("a line that is no record")
     if row.get("type") == "video":
-        raise RecordError("a clip: training takes images")
+        raise RecordError("a clip: those of an export are learned, with its masks")
     if row.get("type") != "image" or not isinstance(row.get("image"), str) or not row["image"]:
         raise RecordError("a record without an image")
     try:
@@ -216,11 +222,12 @@ def _checked(row: Any) -> dict[str, Any]:
         "id": str(row.get("id") or ""),
         "points": points,
         "box": box,
-        "said": _conversation(row.get("conversations")),
+        "said": conversation(row.get("conversations")),
     }
 
 
-def _conversation(said: Any) -> Conversation:
+def conversation(said: Any) -> Conversation:
+    """What a record says. Raises RecordError with a reason that names no single record."""
     try:
         roles, texts = [turn["from"] for turn in said], [turn["value"] for turn in said]
     except (KeyError, TypeError) as error:
@@ -230,7 +237,16 @@ def _conversation(said: Any) -> Conversation:
     if not all(text.strip() for text in texts):
         raise RecordError("an empty text")
     turns = tuple((placeholder_first(ask), answer) for ask, answer in zip(texts[::2], texts[1::2], strict=True))
-    return Conversation(TASK_OF_QUESTION.get(turns[0][0], OWN) if len(turns) == 1 else OWN, turns)
+    return Conversation(_task(turns[0][0]) if len(turns) == 1 else OWN, turns)
+
+
+def _task(question: str) -> str:
+    """The official task that asks so, or OWN."""
+    for task, text in VIDEO_QUESTIONS.items():
+        begins, ends = text.split("{history}")
+        if question.startswith(begins) and question.endswith(ends):
+            return task
+    return TASK_OF_QUESTION.get(question, OWN)
 
 
 def _masks(path: Path) -> dict[tuple[str, str], Mapping[str, Any]]:

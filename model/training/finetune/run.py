@@ -21,11 +21,12 @@ from model.errors import RecordError, TrainingError
 from model.pam import PAM
 from model.training.finetune import learner, parts, rankers, report
 from model.training.finetune.cleaning import Splits, prepare
+from model.training.finetune.clips import read_clips
 from model.training.finetune.items import Items, Plan, Sight
 from model.training.finetune.judging import Verdict, recalibrated, verdict
 from model.training.finetune.loop import Pace, Stage, train
 from model.training.finetune.pictures import draw_curves
-from model.training.finetune.records import read_split
+from model.training.finetune.records import RegionRecord, read_split
 from model.training.finetune.state import ARGUMENTS, Progress, claim, load_state, replace_file, save_state, write_json
 
 CHECKPOINT, REPORT, MARKDOWN, CURVES, BEFORE = "checkpoint", "report.json", "report.md", "curves.png", "before.json"
@@ -98,7 +99,9 @@ class _Run:
         self.main = self.accelerator.is_main_process
         self.data = _begun_with(options) or options.data.resolve()
         self.options, self.say = options, say if self.main else (lambda text: None)
-        train_regions, validation = read_split(self.data, "train"), read_split(self.data, "validation")
+        train_regions, validation = (
+            read_split(self.data, split) + read_clips(self.data, split) for split in ("train", "validation")
+        )
         pam = self._base()
         self.base_version, self.sight = pam.version, Sight.of(pam.config, pam.image_size)
         self.splits = prepare(train_regions, validation, pam.tokenizer, options.judged)
@@ -147,7 +150,7 @@ class _Run:
 
     def _train_masks(self, pam: PAM) -> list[dict[str, float]]:
         """SAM 2's decoder learns, or for nano, whose masks it does not find, the ranker of proposals."""
-        regions = [region for region in self.splits.train if region.rle is not None]
+        regions = self._masked
         if pam.config.proposals:
             if self.main and load_state(self.options.out / RANKER) is None:
                 learned = rankers.learn(pam, regions, self.options.seed, lambda done: self.progress("masks", done))
@@ -162,16 +165,21 @@ class _Run:
         return history
 
     def _steps_for_masks(self, pam: PAM) -> int:
-        masked = [region for region in self.splits.train if region.rle is not None]
+        masked = self._masked
         if self.options.masks and not masked:
             raise RecordError(f"{self.data} has no masks to learn from: export it with coco among its formats")
         if not self.options.masks:
             return 0
         return len(rankers.some(masked, self.options.seed)) if pam.config.proposals else self.options.mask_steps
 
+    @property
+    def _masked(self) -> list[RegionRecord]:
+        """What masks are learned from: pictures, for a clip's frames are among them."""
+        return [region for region in self.splits.train if region.rle is not None and not region.frames]
+
     def _train_words(self, pam: PAM) -> list[dict[str, float]]:
         model, _ = parts.words(pam, self.rank, self.categories)
-        kinds = learner.KINDS if self.categories else (*learner.QUESTIONS, learner.OWN)
+        kinds = learner.KINDS if self.categories else learner.TASKS
         rate = self.options.rate or (parts.RATE_ADAPTERS if self.rank else parts.RATE_WHOLE)
         stage = Stage("words", model, rate, learner.count_words, learner.word_figures, kinds)
         return self._train(stage, self.plan, self.splits.train, self.mask_steps)
@@ -297,7 +305,15 @@ def _begun_with(options: Options) -> Path | None:
 
 
 def _facts(region: Any) -> tuple:
-    return region.image.name, region.id, region.points, region.box, region.rle and dict(region.rle), region.said
+    return (
+        region.image.name,
+        region.id,
+        region.points,
+        region.box,
+        region.rle and dict(region.rle),
+        region.said,
+        [(path.name, dict(rle)) for path, rle in region.frames],
+    )
 
 
 def _give(module: torch.nn.Module, path: Path, prefix: str = "") -> None:

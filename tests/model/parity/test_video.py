@@ -10,8 +10,9 @@ import torch
 
 from model import sam as sam2
 from model import video
-from model.clip import Clip, choose_frames, perceive_clip
+from model.clip import Clip, perceive_clip
 from model.pam import PAM
+from model.reading import choose_frames
 from model.sam import SamOutput
 from model.video import Memory
 from tests.model.parity.reference import as_prompt, close, close_mean, close_sums, holding

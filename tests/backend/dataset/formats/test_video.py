@@ -68,12 +68,12 @@ def check_record(record: dict[str, Any], language: str) -> None:
     assert all(x <= px < x + w and y <= py < y + h for (px, py), label in zip(points, labels, strict=True) if label)
 
 
-def test_the_questions_are_the_official_ones() -> None:
-    """The weights know these strings, to the byte; the first clip's is the one for a single clip."""
-    for language in ("en", "ch"):
-        assert video.QUESTIONS[language] == FACTS["video_tasks_streaming"][f"video_cap_{language}"]
-        first = video.QUESTIONS[language].replace("{history}", video.NO_HISTORY[language])
-        assert first == FACTS["video_tasks_single_clip"][f"video_cap_{language}"]
+@pytest.mark.parametrize(("task", "said"), [("video_cap_en", "It walks."), ("video_cap_ch", "它跳下来")])
+def test_the_questions_are_the_official_ones(task: str, said: str) -> None:
+    """The first clip's is the one for a single clip, in the language of its caption."""
+    ((written, record),) = video.video_records(frames({"a": dict.fromkeys(range(16), said)}, 16))
+    assert written == task
+    assert record["conversations"][0]["value"] == FACTS["video_tasks_single_clip"][task]
 
 
 def test_the_validator_takes_the_official_example() -> None:
