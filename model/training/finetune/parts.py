@@ -20,8 +20,9 @@ RANK = 16
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """The linear layers of Qwen2."""
 
-RATE_WHOLE, RATE_ADAPTERS, RATE_MASKS = 4e-4, 1e-4, 3e-4
-"""At 1e-3, and a third of drawn scenes, nano learned 200 corrections no better, and forgot twice as much."""
+RATE_WHOLE, RATE_ADAPTERS, RATE_MASKS = 7e-4, 1e-4, 3e-4
+"""After 200 corrections at 2e-4, 4e-4 and 7e-4 nano named .69, .85 and .88 of 240 held-out things rightly, and of 1000
+old ones 2.1, 0.5 and 0.0 points fewer than before (standard error 0.9; one run each)."""
 
 
 def is_small(pam: PAM) -> bool:
