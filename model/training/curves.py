@@ -18,7 +18,7 @@ def draw_curves(history: dict[str, list[dict]], path: Path) -> None:
         for row, wanted in enumerate((False, True)):
             axis = axes[row][column]
             for key in keys:
-                if (key in QUALITIES) == wanted:
+                if (key.removeprefix("clip ") in QUALITIES) == wanted:
                     axis.plot([r["step"] for r in rows], [r[key] for r in rows], label=key)
             axis.set_title(f"{name}: {'share right, IoU' if wanted else 'loss'}")
             axis.set_xlabel("step")
