@@ -27,6 +27,12 @@ TOLERANCE = 0.5
 
 MIN_IOU = 0.98
 
+_SMALL = 4096
+"""Pixels of a mask up to which single ones count."""
+
+_NUDGES = 1e-3 * np.array([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)])
+"""Pixels by which a ring is moved to see what its edges touch."""
+
 _DIGITS = 6  # a hundredth of a pixel in an image of 10 000
 _YAML = "data.yaml"
 _IOU = f"{fragments.FOLDER}/yolo_iou.json"
@@ -147,11 +153,23 @@ def ring_of(mask: np.ndarray) -> tuple[np.ndarray, float]:
     ring, iou = np.empty((0, 2)), 0.0
     for tolerance in (TOLERANCE, 0.0):
         ring = np.round(to_one_polygon(mask, tolerance) / (width, height), _DIGITS)
-        back = from_polygons([ring * (width, height)], height, width)
-        iou = float((mask & back).sum() / (mask | back).sum())
-        if iou >= MIN_IOU:
+        iou = _given_back(ring * (width, height), mask)
+        if iou >= MIN_IOU and (mask.sum() > _SMALL or _least_given_back(ring * (width, height), mask) >= MIN_IOU):
             break
     return ring, iou
+
+
+def _given_back(ring: np.ndarray, mask: np.ndarray) -> float:
+    """The IoU of a mask with what a ring encloses, (N, 2) in pixels."""
+    back = from_polygons([ring], *mask.shape)
+    return float((mask & back).sum() / (mask | back).sum())
+
+
+def _least_given_back(ring: np.ndarray, mask: np.ndarray) -> float:
+    """The same, whichever side a reader gives the pixels to whose centres lie on the ring."""
+    backs = [from_polygons([ring + shift], *mask.shape) for shift in _NUDGES]
+    surely, maybe = np.logical_and.reduce(backs), np.logical_or.reduce(backs)
+    return float((mask & surely).sum() / (mask | maybe).sum())
 
 
 def _line(mask: np.ndarray) -> tuple[str, float]:

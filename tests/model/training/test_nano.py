@@ -79,26 +79,29 @@ def test_each_stage_learns(tmp_path: Path, make):
 
 @pytest.mark.slow
 def test_the_command_makes_a_checkpoint_that_has_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """From nothing to a checkpoint in a minute or two: on scenes that are all new, each loss is well below its start,
+    """From nothing to a checkpoint in some minutes: on scenes that are all new, each loss is well below its start,
     and what comes out can be loaded, is calibrated, and says how it was made."""
     monkeypatch.setattr(loop, "SHOW_EVERY", 5)
     nano.main(
         out=tmp_path / "out", work=tmp_path / "work", begin=None, seed=0, mask_steps=12, close_steps=60,
-        word_steps=60, images=2, objects=4, threads=1, workers=0, eval_scenes=8, device="cpu",
+        word_steps=60, clip_steps=15, images=2, objects=4, threads=1, workers=0, eval_scenes=8, device="cpu",
     )  # fmt: skip
     history = json.loads((tmp_path / "work" / nano.HISTORY).read_text())
-    assert set(history) == {"masks", "close-ups", "words"}
+    assert set(history) == {"masks", "close-ups", "words", "clips"}
     for stage, figure, share in (
         ("close-ups", "facts", 0.98),
         ("words", "caption", 0.9),
         ("words", "explanation", 0.9),
+        ("clips", "clip caption", 0.9),
     ):
         first, *_, last = history[stage]
         assert last[figure] < share * first[figure], (stage, figure)
     pam = model.load(tmp_path / "out", threads=1)
     assert set(pam.config.calibration) == {"category", "explanation", "caption"}
     about = json.loads((tmp_path / "out" / CONFIG).read_text())["about"]
-    assert about["command"].endswith("--mask-steps 12 --close-steps 60 --word-steps 60 --images 2 --objects 4")
+    assert about["command"].endswith(
+        "--mask-steps 12 --close-steps 60 --word-steps 60 --clip-steps 15 --images 2 --objects 4"
+    )
     assert about["figures"]["trained"]["scenes"] == 8
     for picture in ("curves.png", "reliability.png"):
         assert (tmp_path / "work" / picture).read_bytes().startswith(b"\x89PNG")
