@@ -19,7 +19,7 @@ import numpy as np
 
 import model
 from model import PAM
-from model.training.retelling import caption, followed, halves, read, retell
+from model.training.retelling import followed, halves, retell, told
 
 SERIES = 1_000_031
 """Of drawn clips that nothing is trained, fitted or chosen on."""
@@ -48,7 +48,7 @@ def sheet(pam: PAM, path: pathlib.Path) -> None:
         masks, said = followed(pam, clip), ""
         for frames in parts:
             if any(masks[i].any() for i in frames):
-                previous, said = said, caption(pam, read(pam, clip.frames, masks, frames), said)
+                previous, said = said, told(pam, clip, masks, frames, said)
                 rows.append(_row(clip.frames, masks, frames, said, clip.story(frames).caption(previous)))
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 

@@ -14,7 +14,7 @@ from model.frames import Frame, Frames
 from model.language import GREEDY, DecodingOptions, Question, Utterance
 from model.pam import PAM
 from model.prompt import Prompt
-from model.reading import Reading, choose_frames
+from model.reading import Reading, choose_frames, read
 from model.region import Words
 from model.speaker import PLAIN, WordOptions
 from model.tracking import TrackedMask, Tracker
@@ -99,12 +99,9 @@ def describe_track(
     seen = sorted(index for index, mask in masks.items() if mask.any())
     if not seen:
         raise TrackError("there is nothing to describe: the object is on none of the frames")
-    reading = Reading(pam)
-    for place in choose_frames(len(seen)):
-        image, mask = frames.read(seen[place]).image, masks[seen[place]]
-        reading.add(image, mask)
-        reading.show(image, mask)
-    return pam.describe_visual(reading.visual(), labels, options, previous)
+    chosen = [seen[place] for place in choose_frames(len(seen))]
+    visual = read(pam, ((frames.read(index).image, masks[index]) for index in chosen))
+    return pam.describe_visual(visual, labels, options, previous)
 
 
 def _exactly(frames: Collection[np.ndarray]) -> Iterator[np.ndarray]:

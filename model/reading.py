@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +12,13 @@ from torch import Tensor
 from model import close_up
 from model import sam as sam2
 from model.errors import TrackError
-from model.pam import PAM
+from model.pam import IMAGES_PER_PASS, PAM
 from model.perceiver import FULL, QUARTER
 from model.sam import SamOutput
 from model.trajectory import Spot, describe, spot
 
 CHOSEN = 16
 """Frames of a clip that the language model sees."""
-
-FRAMES_PER_PASS = 8
-"""Frames in one encoder batch."""
 
 
 def choose_frames(count: int) -> tuple[int, ...]:
@@ -64,8 +61,10 @@ class Reading:
 
     def show(self, image: np.ndarray, mask: np.ndarray, score: float = 1.0) -> None:
         """A frame, uint8 (H, W, 3), that may become the close-up; its mask, bool (H, W), and how good that is."""
+        if not self._pam.config.close_up:
+            return
         worth = score * float(np.sqrt(mask.sum()))
-        if self._pam.config.close_up and (self._best is None or worth > self._best[0]):
+        if self._best is None or worth > self._best[0]:
             self._best = worth, image, mask
 
     @torch.inference_mode()
@@ -97,8 +96,8 @@ class Reading:
     def _read(self, chosen: Sequence[Tensor | _Glance]) -> list[Tensor]:
         rows = dict(enumerate(chosen))
         waiting = [place for place, frame in rows.items() if isinstance(frame, _Glance)]
-        for start in range(0, len(waiting), FRAMES_PER_PASS):
-            some = waiting[start : start + FRAMES_PER_PASS]
+        for start in range(0, len(waiting), IMAGES_PER_PASS):
+            some = waiting[start : start + IMAGES_PER_PASS]
             output = self._decoded([frame for place in some if isinstance(frame := rows[place], _Glance)])
             for i, place in enumerate(some):
                 rows[place] = self._tokens(output.row(i), first=place == 0)[0]
@@ -121,3 +120,16 @@ class Reading:
     def _close_up(self, image: np.ndarray, mask: np.ndarray) -> Tensor:
         output, outlines = close_up.look(self._pam, [(image, mask)])
         return self._pam.as_frame((*self._pam.perceiver(output.image, output.tokens, FULL), outlines))[0]
+
+
+def read(pam: PAM, seen: Iterable[tuple[np.ndarray, np.ndarray]]) -> Tensor:
+    """What stands for a clip whose masks are known, float (1, V, hidden).
+
+    seen: a picture, uint8 (H, W, 3) RGB, and the object's mask there, bool (H, W), for each frame that a model is to
+    see, in their order. Raises TrackError where there are none.
+    """
+    reading = Reading(pam)
+    for image, mask in seen:
+        reading.add(image, mask)
+        reading.show(image, mask)
+    return reading.visual()

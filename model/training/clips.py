@@ -1,22 +1,16 @@
-"""Clips drawn by a program, in which one thing moves or stays, with the truth about it; and batches of them."""
+"""Clips drawn by a program, in which one thing moves or stays, with the truth about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from model import close_up, trajectory
 from model.reading import CHOSEN
-from model.sam import mask_logits, preprocess
-from model.training import photographs, prompts
-from model.training.data import Drawn, SceneBatch, SceneBatches, Series
-from model.training.facts import COLOURS, PLACES, SIZES, TEXTURES, Facts, look_at
+from model.training import photographs
+from model.training.facts import look_at
 from model.training.kinds import KINDS
 from model.training.scenes import RECOGNISABLE, SIDE, WEIGHTS, Thing, background, degrade, place
 from model.training.shapes import CATEGORIES, UNKNOWN
@@ -30,8 +24,6 @@ LEAST, MOST = 0.004, 0.2
 
 VISIBLE = 0.0012
 """Share of the picture below which nothing is said to be seen, as of scenes."""
-
-PLACE_NAMES = tuple(place for row in PLACES for place in row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,119 +148,3 @@ def _way(count: int, side: int, rng: np.random.Generator) -> tuple[np.ndarray, n
     grows = np.exp(rng.uniform(np.log(0.45), np.log(2.2))) if rng.random() < 0.4 else rng.uniform(0.95, 1.05)
     angles = rng.uniform(-25, 25) * np.sin(np.pi * rng.uniform(0.5, 3) * np.linspace(0, 1, count))
     return way * side, grows ** np.linspace(0, 1, count), angles
-
-
-@dataclass(frozen=True)
-class Telling:
-    """One clip that is told: its frames, by their numbers among those of the batch, the close-up's number, what
-    happens, and the caption of the clip before, or ""."""
-
-    frames: tuple[int, ...]
-    close: int
-    story: Story
-    previous: str
-
-
-@dataclass(frozen=True, eq=False)
-class ClipBatch:
-    """Tellings of drawn clips, and scenes that are still.
-
-    pixels: float32 (F, 3, S, S) of all frames. rough: float32 (F, 1, S/4, S/4), their mask prompts.
-    close, close_rough, outlines: see SceneBatch, of the frames that show the things of tellings best.
-    trajectories: float32 (len(tellings), trajectory.LENGTH), by these mask prompts.
-    """
-
-    stills: SceneBatch
-    pixels: Tensor
-    rough: Tensor
-    close: Tensor
-    close_rough: Tensor
-    outlines: Tensor
-    trajectories: Tensor
-    tellings: tuple[Telling, ...]
-
-    def to(self, device: torch.device) -> ClipBatch:
-        """The same batch on another device."""
-        moved: dict[str, Any] = {k: value.to(device) for k, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, stills=self.stills.to(device), **moved)
-
-
-class ClipBatches(Drawn[ClipBatch]):
-    """Batches of clips and of a series of scenes, by number.
-
-    clips: that a batch draws. told: of each, pieces of it at any pace, forwards or backwards.
-    """
-
-    def __init__(self, stills: Series, clips: int = 2, told: int = 4, count: int = 12):
-        self._stills, self._clips, self._told, self._count = SceneBatches(stills), clips, told, count
-
-    def __len__(self) -> int:
-        return len(self._stills)
-
-    def __getitem__(self, step: int) -> ClipBatch:
-        cv2.setNumThreads(1)
-        series = self._stills.series
-        rng = np.random.default_rng((series.seed, step, 43))
-        pixels: list[Tensor] = []
-        rough: list[Tensor] = []
-        close: list[tuple[Tensor, Tensor, Tensor]] = []
-        ways: list[Tensor] = []
-        tellings: list[Telling] = []
-        for number in range(self._clips):
-            clip = draw_clip(series.seed, step * self._clips + number, self._count)
-            first = len(pixels)
-            order = {frame: first + i for i, frame in enumerate(clip.seen)}
-            guesses = {i: _guess(clip.frames[i], clip.masks[i], rng) for i in order}
-            pixels += [preprocess(clip.frames[i], series.side) for i in order]
-            rough += [mask_logits(guess, (series.side // 4,) * 2) for guess in guesses.values()]
-            for _ in range(self._told):
-                frames = _piece(clip.seen, rng)
-                best, story = clip.best(frames), clip.story(frames)
-                previous = _before(story, clip.category, rng)
-                tellings.append(Telling(tuple(order[i] for i in frames), len(close), story, previous))
-                ways.append(torch.from_numpy(trajectory.describe([trajectory.spot(guesses[i]) for i in frames])))
-                close.append(close_up.cut(clip.frames[best], guesses[best], series.close_up))
-        views, masks, outlines = (torch.stack(column) for column in zip(*close, strict=True))
-        return ClipBatch(
-            self._stills[step],
-            torch.stack(pixels),
-            torch.stack(rough),
-            views,
-            masks,
-            outlines,
-            torch.stack(ways),
-            tuple(tellings),
-        )
-
-
-def _guess(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return prompts.rough_mask(image, mask, prompts.first_click(mask, rng), rng)
-
-
-def _piece(seen: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """Frames of a part of a clip, some more than once where it is slow."""
-    first, last = np.sort(rng.integers(0, len(seen), 2)) if rng.random() < 0.6 else (0, len(seen) - 1)
-    count = CHOSEN if rng.random() < 0.5 else int(rng.integers(1, CHOSEN + 1))
-    places = np.linspace(first, last, count).round().astype(int)
-    return [seen[i] for i in (places[::-1] if rng.random() < 0.5 else places)]
-
-
-def _before(story: Story, category: str, rng: np.random.Generator) -> str:
-    """What may have been said of the clip before: mostly the right name, and that it ended where this one begins."""
-    if rng.random() < 0.4:
-        return ""
-    other = str(rng.choice(CATEGORIES)) if rng.random() < 0.2 else category
-    known = story.facts
-    facts = Facts(
-        category=other,
-        colour=str(rng.choice(COLOURS)) if rng.random() < 0.1 else known.colour,
-        texture=str(rng.choice(TEXTURES)) if rng.random() < 0.1 else known.texture,
-        size=str(rng.choice([name for name, _ in SIZES])) if rng.random() < 0.2 else known.size,
-        place=story.start,
-        ground=str(rng.choice(COLOURS)) if rng.random() < 0.2 else known.ground,
-    )
-    moved = rng.random() < 0.5
-    begun = str(rng.choice(PLACE_NAMES)) if moved else story.start
-    growth = str(rng.choice(["", "", "", "larger", "smaller"]))
-    told = Story(facts, int(rng.choice([1, 16, 16, 16])), begun, story.start, story.start, moved, growth)
-    return told.caption(str(rng.choice(["", "It moves.", "It stays."])))

@@ -83,8 +83,7 @@ class Facts:
     @property
     def caption(self) -> str:
         """One sentence about what can be seen."""
-        article = "An" if self.size[0] in "aeiou" else "A"
-        return f"{article} {self.subject} {at(self.place)}, on a {self.ground} background."
+        return f"A {self.subject} {at(self.place)}, on a {self.ground} background."
 
 
 def at(place: str) -> str:

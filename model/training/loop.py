@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from model.training.clips import ClipBatch
+from model.training.clip_data import ClipBatch
 from model.training.data import SceneBatch
 
 LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP = 1e-3, 0.05, 0.995, 1.0

@@ -21,7 +21,8 @@ from model.pam import PAM
 from model.region import FIELDS
 from model.training import reliability
 from model.training.calibration import collect, fit_temperature
-from model.training.clips import CLIPS_VERSION, ClipBatches
+from model.training.clip_data import ClipBatches
+from model.training.clips import CLIPS_VERSION
 from model.training.closeness import CloseUpStage
 from model.training.curves import draw_curves
 from model.training.data import Drawn, SceneBatches, Series, batches

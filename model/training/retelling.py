@@ -15,10 +15,10 @@ from model.frames import Frame
 from model.language import Question
 from model.pam import PAM
 from model.prompt import Box, Prompt
-from model.reading import Reading, choose_frames
+from model.reading import choose_frames, read
 from model.tracking import Tracker
 from model.training.clips import DrawnClip, draw_clip
-from model.training.facts import COLOURS, PLACES, SIZES
+from model.training.data import FACTS
 from model.training.story import Story, named
 
 FRAMES = 24
@@ -27,7 +27,7 @@ FRAMES = 24
 RATE = 12.0
 """Frames a second, for those that follow the thing."""
 
-_PLACE = "|".join(sorted((place for row in PLACES for place in row), key=len, reverse=True))
+_PLACE = "|".join(sorted(FACTS["place"], key=len, reverse=True))
 _WAY = re.compile(rf"(?P<verb>stays|stops|moves)\b.*?(?P<way>(?:from|at|in) the (?:{_PLACE})\b[^,]*)")
 
 
@@ -55,7 +55,7 @@ def retell(pam: PAM, seed: int, count: int, *, follow: bool = False) -> dict[str
         for name, frames in zip(("", "later, "), parts, strict=True):
             if not any(masks[i].any() for i in frames):
                 continue
-            previous, said = said, caption(pam, read(pam, clip.frames, masks, frames), said)
+            previous, said = said, told(pam, clip, masks, frames, said)
             for fact, value in judged(said, clip.story(frames), previous).items():
                 right[f"{name}{fact}"].append(value)
     means = {name: round(float(np.mean(values)), 3) for name, values in right.items()}
@@ -74,18 +74,12 @@ def followed(pam: PAM, clip: DrawnClip) -> list[np.ndarray]:
     return masks
 
 
-def read(pam: PAM, frames: Sequence[np.ndarray], masks: Sequence[np.ndarray], which: Sequence[int]) -> Reading:
-    """What a model reads of these of the frames, as far as the thing is on them."""
-    reading, seen = Reading(pam), [i for i in which if masks[i].any()]
-    for place in choose_frames(len(seen)):
-        reading.add(frames[seen[place]], masks[seen[place]])
-        reading.show(frames[seen[place]], masks[seen[place]])
-    return reading
-
-
-def caption(pam: PAM, reading: Reading, previous: str) -> str:
-    """What a model says of a clip, given what it said of the one before."""
-    (said,) = pam.answer(reading.visual(), [Question(video_question("en", previous))])
+def told(pam: PAM, clip: DrawnClip, masks: Sequence[np.ndarray], frames: Sequence[int], previous: str) -> str:
+    """What a model says of these frames, on some of which the thing has to be, after what it said of those before."""
+    seen = [i for i in frames if masks[i].any()]
+    chosen = [seen[place] for place in choose_frames(len(seen))]
+    visual = read(pam, ((clip.frames[i], masks[i]) for i in chosen))
+    (said,) = pam.answer(visual, [Question(video_question("en", previous))])
     return said.text
 
 
@@ -103,7 +97,7 @@ def judged(said: str, story: Story, previous: str) -> dict[str, bool]:
 
 def _parts(text: str) -> dict[str, str | None]:
     subject, found = text.partition(",")[0], _WAY.search(text)
-    begins = re.match(r"(An?|The)\b", text)
+    begins = re.match(r"(A|The)\b", text)
     growth = re.search(r"gets (larger|smaller)", text)
     verb = re.search(r"\b((?:still |now )?(?:stays|stops|moves(?: on)?))\b", text)
     return {
@@ -111,7 +105,7 @@ def _parts(text: str) -> dict[str, str | None]:
         "way": None if found is None else found["way"].partition(" and gets")[0],
         "growth": growth[1] if growth else "",
         "category": named(text) or "object",
-        "colour": next((word for word in subject.split() if word in COLOURS), None),
-        "size": next((word for word in subject.split() if word in dict(SIZES)), None),
-        "goes on": f"{begins[1] if begins else ''} {verb[1] if verb else ''}".replace("An ", "A "),
+        "colour": next((word for word in subject.split() if word in FACTS["colour"]), None),
+        "size": next((word for word in subject.split() if word in FACTS["size"]), None),
+        "goes on": f"{begins[1] if begins else ''} {verb[1] if verb else ''}",
     }

@@ -10,8 +10,9 @@ import numpy as np
 
 from model.training.facts import Facts, at, place_name
 from model.training.shapes import CATEGORIES, UNKNOWN
+from model.trajectory import STEP, spot
 
-STILL = 0.06
+STILL = STEP
 """What moves by less than this share of the picture, stays."""
 
 GROWN = 1.6
@@ -47,10 +48,10 @@ class Story:
     @classmethod
     def of(cls, facts: Facts, masks: Sequence[np.ndarray]) -> Story:
         """masks: bool (H, W), none of them empty, in the order of the clip."""
-        where = np.array([_centre(mask) for mask in masks])
-        away = np.linalg.norm(where - where[0], axis=1)
+        spots = np.array([spot(mask) for mask in masks])
+        away = np.linalg.norm(spots[:, :2] - spots[0, :2], axis=1)
         places = [place_name(masks[i]) for i in (0, int(away.argmax()), -1)]
-        first, last = int(masks[0].sum()), int(masks[-1].sum())
+        first, last = spots[[0, -1], 2]
         return cls(
             facts=facts,
             frames=len(masks),
@@ -72,7 +73,7 @@ class Story:
         if self.frames == 1:
             return facts.caption
         verb = _VERBS[manner(previous)][self.moves]
-        begins = "The" if previous else "An" if facts.size[0] in "aeiou" else "A"
+        begins = "The" if previous else "A"
         grows = f" and gets {self.growth}" if self.growth else ""
         return f"{begins} {facts.subject} {verb} {self.way}{grows}, on a {facts.ground} background."
 
@@ -83,11 +84,9 @@ class Story:
             return at(self.start)
         if self.start != self.end:
             return f"from the {self.start} to the {self.end}"
-        return (
-            f"a little {at(self.start)}"
-            if self.far == self.start
-            else f"from the {self.start} to the {self.far} and back"
-        )
+        if self.start != self.far:
+            return f"from the {self.start} to the {self.far} and back"
+        return f"a little {at(self.start)}"
 
 
 def manner(caption: str) -> str:
@@ -101,8 +100,3 @@ def named(caption: str) -> str | None:
     """The category that a caption of ours speaks of."""
     subject = caption.partition(",")[0].split()
     return next((name for name in CATEGORIES if name in subject), None)
-
-
-def _centre(mask: np.ndarray) -> tuple[float, float]:
-    ys, xs = np.nonzero(mask)
-    return float(xs.mean()) / mask.shape[1], float(ys.mean()) / mask.shape[0]

@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from model import close_up
-from model import sam as sam2
 from model.fields import QUESTIONS, TASK_OF_FIELD, video_question
 from model.pam import PAM
 from model.perceiver import FULL, QUARTER
 from model.region import FIELDS
-from model.training.clips import ClipBatch, Telling
+from model.training.clip_data import ClipBatch, Telling
 from model.training.conversation import Sample, answers_alone, tokenise
 from model.training.data import SceneBatch
 from model.training.segmentation import run_sam
@@ -43,8 +42,7 @@ class ClipStage(nn.Module):
         """What stands for each clip: float (V_i, hidden)."""
         pam = self._pam[0]
         with torch.no_grad():
-            features = sam2.encode(pam.sam, batch.pixels)
-            whole = sam2.decode(pam.sam, features, *_no_clicks(batch.pixels), batch.rough, one_image=False)
+            whole = close_up.decode(pam.sam, batch.pixels, batch.rough)
             far = pam.perceiver(whole.image, whole.tokens, QUARTER)
             near = self._near(batch.close, batch.close_rough)
         frames, close = pam.as_frame(far), pam.as_frame((*near, batch.outlines))
@@ -73,8 +71,3 @@ def spoken(tokenizer: PreTrainedTokenizerBase, told: Telling) -> tuple[Sample, .
     asked = {field: (QUESTIONS[f"{TASK_OF_FIELD[field]}_en"], answer(told.story.facts, field)) for field in FIELDS}
     asked["caption"] = video_question("en", told.previous), told.story.caption(told.previous)
     return tuple(answers_alone(tokenizer, tokenise(tokenizer, [asked[field]])) for field in FIELDS)
-
-
-def _no_clicks(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    points = torch.zeros(len(pixels), 1, 2, device=pixels.device, dtype=pixels.dtype)
-    return points, torch.full((len(pixels), 1), -1, dtype=torch.int32, device=pixels.device)

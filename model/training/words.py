@@ -98,14 +98,9 @@ class WordStage(nn.Module):
         facts = self.heads.loss(semantic, batch.classes)
         placed = self.heads(semantic)["place"].argmax(1) == batch.classes[:, PLACE]
         visual = pam.in_sequence([(*near, batch.outlines), far])
-        things = [taught(pam.tokenizer, facts) for facts in batch.facts]
-        said, shown = sentence_losses(pam, list(visual), things)
-        return said + facts + 0.5 * learned + 0.5 * kept, {
-            **shown,
-            **figures,
-            **more,
-            "placed": float(placed.float().mean()),
-        }
+        said, shown = sentence_losses(pam, list(visual), [taught(pam.tokenizer, fact) for fact in batch.facts])
+        shown |= {**figures, **more, "placed": float(placed.float().mean())}
+        return said + facts + 0.5 * learned + 0.5 * kept, shown
 
 
 def sentence_losses(

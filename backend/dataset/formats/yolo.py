@@ -167,6 +167,9 @@ def _given_back(ring: np.ndarray, mask: np.ndarray) -> float:
 
 def _least_given_back(ring: np.ndarray, mask: np.ndarray) -> float:
     """The same, whichever side a reader gives the pixels to whose centres lie on the ring."""
+    left, top = np.maximum(np.floor(ring.min(0)).astype(int) - 1, 0)
+    right, bottom = np.ceil(ring.max(0)).astype(int) + 1
+    ring, mask = ring - (left, top), mask[top:bottom, left:right]  # all else is background in both
     backs = [from_polygons([ring + shift], *mask.shape) for shift in _NUDGES]
     surely, maybe = np.logical_and.reduce(backs), np.logical_or.reduce(backs)
     return float((mask & surely).sum() / (mask | maybe).sum())

@@ -18,6 +18,9 @@ from model.training.finetune.records import Conversation, RegionRecord, Regions,
 LISTINGS = {"train": "datasets_video.yaml", "validation": "datasets_video_validation.yaml"}
 """Of a version of a data set, by split."""
 
+NO_MASKS = "a clip whose masks are not in the data set"
+"""Why one is left out."""
+
 
 @dataclass(frozen=True)
 class _Clip:
@@ -54,7 +57,7 @@ def read_clips(data: Path, split: str) -> Regions:
         for first in [frame for frame in asked if frame in masks.places]:
             found += [region for clip in asked.pop(first) if (region := _with_masks(clip, masks, data, left_out))]
     if lost := sum(map(len, asked.values())):
-        left_out["a clip whose masks are not in the data set"] += lost
+        left_out[NO_MASKS] += lost
     return Regions(found, left_out)
 
 
@@ -84,7 +87,7 @@ def _with_masks(clip: _Clip, masks: _Masklets, root: Path, left_out: Counter[str
     try:
         rles = masks.of(clip)
     except LookupError:
-        left_out["a clip whose masks are not in the data set"] += 1
+        left_out[NO_MASKS] += 1
         return None
     frames = tuple((root / frame, rle) for frame, rle in zip(clip.frames, rles, strict=True))
     return RegionRecord(frames[0][0], clip.id, clip.points, clip.box, rles[0], (clip.said,), frames)

@@ -16,7 +16,7 @@ from model.fields import LANGUAGES
 from model.language import Question
 from model.pam import PAM
 from model.prompt import Prompt
-from model.reading import Reading
+from model.reading import read
 from model.speaker import WordOptions
 from model.training import reliability
 from model.training.evaluation import Click, Trial, attempt, hedged, held_out
@@ -74,40 +74,34 @@ def judge(pam: PAM, regions: Sequence[RegionRecord], on_region: Callable[[], Non
     """What a model makes of each region's first click, or of its box where nobody clicked; of clips, what it says."""
     found = []
     for region in regions:
-        if region.frames:
-            found.append(_judge_clip(pam, region))
-            on_region()
-            continue
-        image = read_image(region)
-        said = pam.perceive(pam.encode(image), _prompt(region), options=_options(pam, region))
-        truth, category = read_mask(region, image), region.category
-        overlap = None
-        if truth is not None:
-            overlap = float((said.mask & truth).sum() / max(1, (said.mask | truth).sum()))
-        definition = split_explanation(region.answer("explain"), category)[1]
-        caption = region.answer("brief_cap") or region.answer("detail_cap")
-        found.append(
-            Judged(
-                category.casefold(),
-                overlap,
-                float(said.words.category.casefold() == category.casefold()) if category else None,
-                similarity(said.words.explanation, definition) if definition else None,
-                similarity(said.words.caption, caption) if caption else None,
-                dict(said.words.log_probabilities),
-            )
-        )
+        found.append(_judge_clip(pam, region) if region.frames else _judge_region(pam, region))
         on_region()
     return found
 
 
+def _judge_region(pam: PAM, region: RegionRecord) -> Judged:
+    image = read_image(region)
+    said = pam.perceive(pam.encode(image), _prompt(region), options=_options(pam, region))
+    truth, category = read_mask(region, image), region.category
+    overlap = None
+    if truth is not None:
+        overlap = float((said.mask & truth).sum() / max(1, (said.mask | truth).sum()))
+    definition = split_explanation(region.answer("explain"), category)[1]
+    caption = region.answer("brief_cap") or region.answer("detail_cap")
+    return Judged(
+        category.casefold(),
+        overlap,
+        float(said.words.category.casefold() == category.casefold()) if category else None,
+        similarity(said.words.explanation, definition) if definition else None,
+        similarity(said.words.caption, caption) if caption else None,
+        dict(said.words.log_probabilities),
+    )
+
+
 def _judge_clip(pam: PAM, region: RegionRecord) -> Judged:
     """What a model says of a clip, given its masks, and the same question."""
-    reading = Reading(pam)
-    for image, mask in read_frames(region):
-        reading.add(image, mask)
-        reading.show(image, mask)
     ((question, wanted), *_) = region.said[0].turns
-    (said,) = pam.answer(reading.visual(), [Question(question)])
+    (said,) = pam.answer(read(pam, read_frames(region)), [Question(question)])
     return Judged("", None, None, None, similarity(said.text, wanted), {})
 
 

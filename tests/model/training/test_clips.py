@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from model import PAM
-from model.training.clips import ClipBatches, draw_clip
+from model.training.clip_data import ClipBatches
+from model.training.clips import draw_clip
 from model.training.data import Series
 from model.training.retelling import retell
 from model.training.telling import ClipStage, spoken
