@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.errors import TrackError
+from model.fields import video_question
 from model.frames import Frame, Frames
 from model.language import GREEDY, DecodingOptions, Question, Utterance
 from model.pam import PAM
@@ -89,19 +90,31 @@ def describe_track(
     masks: Mapping[int, np.ndarray],
     labels: Sequence[str] | None = None,
     options: WordOptions = PLAIN,
-    previous: str = "",
 ) -> Words:
     """Words about an object whose masks are known, such as one that was followed before, or that a person mended.
 
     masks: bool (H, W) by frame; those that are empty are left out, and 16 are chosen as of a clip. Raises TrackError
     where no mask shows anything.
     """
+    return pam.describe_visual(_read_track(pam, frames, masks), labels, options, previous="")
+
+
+def tell_track(
+    pam: PAM, frames: Frames, masks: Mapping[int, np.ndarray], options: WordOptions = PLAIN, previous: str = ""
+) -> str:
+    """The caption alone, given that of the clip before, or ""; see `describe_track`."""
+    visual = _read_track(pam, frames, masks)
+    (said,) = pam.answer(visual, [Question(video_question(options.language, previous))], options.decoding)
+    return said.text
+
+
+def _read_track(pam: PAM, frames: Frames, masks: Mapping[int, np.ndarray]) -> Tensor:
+    """What stands for an object through a clip, float (1, V, hidden)."""
     seen = sorted(index for index, mask in masks.items() if mask.any())
     if not seen:
         raise TrackError("there is nothing to describe: the object is on none of the frames")
     chosen = [seen[place] for place in choose_frames(len(seen))]
-    visual = read(pam, ((frames.read(index).image, masks[index]) for index in chosen))
-    return pam.describe_visual(visual, labels, options, previous)
+    return read(pam, ((frame.image, masks[frame.index]) for frame in frames.pick(chosen)))
 
 
 def _exactly(frames: Collection[np.ndarray]) -> Iterator[np.ndarray]:

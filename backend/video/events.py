@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from backend.engine import Engine
 from backend.ledger.track_events import TrackEvent
 from backend.ledger.tracks import FrameMask, Key, Tracks
 from backend.masks import from_coco_rle
-from model.clip import describe_track
+from model.clip import tell_track
 from model.events import NarrationOptions, Segment, Segmenter
 from model.frames import Frame, Frames
 from model.reading import choose_frames
@@ -25,12 +25,11 @@ MAX_EVENTS = 500
 class Telling:
     """How an object's events are told.
 
-    options: when they end. labels: that its category is one of, or None.
+    options: when they end.
     hidden:  frames of the file, first and last, in which the annotator says that it is not seen.
     """
 
     options: NarrationOptions
-    labels: Sequence[str] | None = None
     hidden: tuple[tuple[int, int], ...] = ()
 
     def shows(self, mask: FrameMask) -> bool:
@@ -156,9 +155,9 @@ class Narrator:
         masks = {mask.frame: from_coco_rle(mask.rle, *size) for mask in chosen}
         previous = before.caption if before is not None else ""
         with self._engine.turn("event", None) as pam:
-            words = describe_track(pam, self._frames, masks, self._telling.labels, self._engine.options, previous)
+            caption = tell_track(pam, self._frames, masks, self._engine.options, previous)
         self.told += 1
-        return " ".join(words.caption.split())
+        return " ".join(caption.split())
 
     def _put(self, event: TrackEvent) -> None:
         self._keep(lambda: self._tracks.events.put(self._key, [event]))

@@ -12,7 +12,6 @@ from typing import Any
 from backend import pictures
 from backend.annotations import region_id
 from backend.answer import worded
-from backend.closed_list import choices
 from backend.connections import Connections
 from backend.engine import Engine
 from backend.errors import BackendError, RequestError, VideoFileError
@@ -151,26 +150,26 @@ class VideoSuggester:
         elif track != known:
             self._tracks.update(track)
         if self.tracking.urge(key) is None:
-            self._work(track, region, about, config)
+            self._work(track, about, config)
         return track
 
-    def _work(self, track: Track, region: _Region, about: Video, config: LabelingConfig) -> None:
+    def _work(self, track: Track, about: Video, config: LabelingConfig) -> None:
         """Follow the object through the frames that it was not followed through yet, and tell what was not told."""
         frames = sum(map(len, plan.stretches(track, self._tracks.masks(track.key), self._settings.video_frames)))
-        telling = self._telling(track, region, about, config)
+        telling = self._telling(track, about, config)
         number = self._tracks.number(track.key)
         if number is None or not (frames or telling and plan.is_untold(self._tracks, track.key)):
             return
         self.files.use(about.file.path)
         self.tracking.start(Work(track.key, number, about.file.path, frames, telling))
 
-    def _telling(self, track: Track, region: _Region, about: Video, config: LabelingConfig) -> Telling | None:
+    def _telling(self, track: Track, about: Video, config: LabelingConfig) -> Telling | None:
         seconds = self._settings.video_event_seconds
         if not seconds or not has_place(config):
             return None
         options = NarrationOptions(seconds=seconds, least=min(_LEAST_SECONDS, seconds))
         hidden = tuple((about.grid.at(first), about.grid.at(last)) for first, last in track.hidden)
-        return Telling(options, choices(config, region.label), hidden)
+        return Telling(options, hidden)
 
     def _replaceable(self, key: Key, saved: Sequence[Saved], config: LabelingConfig) -> Collection[str]:
         return parts.replaceable(key.region_id, self._tracks.parts.of(key), saved, config)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import av
@@ -78,6 +79,17 @@ class VideoFile(Frames):
             while part:
                 yield part.pop()
             at = low - 1
+
+    def pick(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """See `Frames.pick`: what hangs on one key frame is decoded in one go, for each begins there."""
+        for index in indices:
+            self._check(index)
+        upright = Upright()
+        for _, group in groupby(indices, self._key):
+            wanted = list(group)
+            for index, shown in self._shown(wanted[0], wanted[-1] + 1):
+                if index in wanted:
+                    yield self._frame(index, shown, upright)
 
     def _frame(self, index: int, shown: VideoFrame, upright: Upright) -> Frame:
         return Frame(index, float(self.times[index]), upright(shown, (self.height, self.width)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -87,9 +87,21 @@ class Frames(ABC):
 
     def read(self, index: int) -> Frame:
         """One frame. Raises IndexError outside of the video, VideoError where it cannot be read."""
+        (frame,) = self.pick([index])
+        return frame
+
+    def pick(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Some frames, by rising numbers; a source may read those together that lie near each other.
+
+        Raises IndexError outside of the video, VideoError where a frame cannot be read.
+        """
+        for index in indices:
+            self._check(index)
+            yield next(self.walk(index, index + 1))
+
+    def _check(self, index: int) -> None:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has no frame {index}: it has {len(self)}, from 0")
-        return next(self.walk(index, index + 1))
 
     @abstractmethod
     def walk(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[Frame]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model import PAM
-from model.clip import ask_clip, describe_clip, describe_track, perceive_clip
+from model.clip import ask_clip, describe_clip, describe_track, perceive_clip, tell_track
 from model.errors import ImageError, PromptError, TrackError
 from model.fields import video_question
 from model.language import DecodingOptions, Question
@@ -86,12 +86,13 @@ def test_words_about_what_was_followed(kind: str, request: pytest.FixtureRequest
     short = WordOptions(decoding=DecodingOptions(max_new_tokens=6))
     for words in (
         describe_clip(pam, clip, ["cup", "cat"], short, "A cup."),
-        describe_track(pam, frames, masks, ["cup", "cat"], short, "A cup."),
+        describe_track(pam, frames, masks, ["cup", "cat"], short),
     ):
         assert words.category in ("cup", "cat")
         assert words.caption
-    assert describe_track(pam, frames, masks, None, short).category
-    assert frames.read_so_far <= 3 * CHOSEN
+    free = describe_track(pam, frames, masks, None, short)
+    assert free.category and tell_track(pam, frames, masks, short) == free.caption
+    assert frames.read_so_far <= 4 * CHOSEN
 
 
 def test_nothing_to_describe(nano: PAM, coffee: np.ndarray):

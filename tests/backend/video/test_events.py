@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,13 +55,14 @@ def make(make_backend: Callable[..., Backend], photos: Photos, clip: Clip) -> Ca
 def different_words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Each event gets a caption of its own; what the question before it said."""
     asked: list[str] = []
-    whole = telling.describe_track
+    whole = telling.tell_track
 
-    def describe(pam: Any, frames: Any, masks: Any, labels: Any, options: Any, previous: str) -> Any:
+    def tell(pam: Any, frames: Any, masks: Any, options: Any, previous: str) -> str:
         asked.append(previous)
-        return replace(whole(pam, frames, masks, labels, options, previous), caption=f"{len(asked)}.")
+        assert whole(pam, frames, masks, options, previous)
+        return f"{len(asked)}."
 
-    monkeypatch.setattr(telling, "describe_track", describe)
+    monkeypatch.setattr(telling, "tell_track", tell)
     return asked
 
 

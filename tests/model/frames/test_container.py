@@ -45,6 +45,8 @@ def test_every_frame_has_its_number(tmp_path: Path, name: str):
             found = [(frame.index, number_in(frame.image)) for frame in frames.walk(way.start, way.stop, way.step)]
             assert found == [(i, i) for i in way]
         assert [number_in(frames.read(i).image) for i in (17, 3, 29)] == [17, 3, 29]
+        some = [0, 1, 5, 11, 13, 24, 25, 29]
+        assert [(frame.index, number_in(frame.image)) for frame in frames.pick(some)] == [(i, i) for i in some]
         assert frames.missing == 0
 
 
@@ -53,6 +55,14 @@ def test_long_groups_backward_in_bounded_memory(clip: Path, monkeypatch: pytest.
     monkeypatch.setattr(container, "BACKWARD_BYTES", 3 * 3 * 96 * 160)
     frames = open_frames(clip)
     assert [number_in(frame.image) for frame in frames.walk(28, 5, -1)] == list(range(28, 5, -1))
+
+
+def test_what_hangs_on_one_key_frame_is_read_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The file is opened once, however many frames are picked."""
+    frames = open_frames(write(tmp_path / "clip.mp4", numbered_clip(), **CODINGS["one group.mp4"]))
+    opened, times = container.opened, []
+    monkeypatch.setattr(container, "opened", lambda *args, **more: times.append(args) or opened(*args, **more))
+    assert len(list(frames.pick(range(0, COUNT, 2)))) == COUNT // 2 and len(times) == 1
 
 
 def test_variable_frame_rate(tmp_path: Path):
@@ -169,6 +179,8 @@ def test_frames_outside(clip: Path):
     for index in (-1, COUNT):
         with pytest.raises(IndexError, match=f"no frame {index}"):
             frames.read(index)
+        with pytest.raises(IndexError, match=f"no frame {index}"):
+            next(frames.pick([0, index]))
     with pytest.raises(VideoError, match="no frame 99"):
         next(frames.walk(99))
 
