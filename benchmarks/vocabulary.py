@@ -98,7 +98,8 @@ def write_temperature(folder: Path, temperature: float, figures: dict[str, Any])
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["model"]["label_temperature"] = round(temperature, 3)
-    config.setdefault("about", {})["vocabulary"] = {"command": "python -m benchmarks.vocabulary --write", **figures}
+    command = f"python -m benchmarks.vocabulary --scenes {figures['regions']['fitted on']} --write"
+    config.setdefault("about", {})["vocabulary"] = {"command": command, **figures}
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -87,7 +87,7 @@ class ClipBatches(Drawn[ClipBatch]):
             for _ in range(self._told):
                 frames = _piece(clip.seen, rng)
                 best, story = clip.best(frames), clip.story(frames)
-                previous = _before(story, clip.category, rng)
+                previous = before(story, clip.category, rng)
                 tellings.append(Telling(tuple(order[i] for i in frames), len(close), story, previous))
                 ways.append(torch.from_numpy(trajectory.describe([trajectory.spot(guesses[i]) for i in frames])))
                 close.append(close_up.cut(clip.frames[best], guesses[best], series.close_up))
@@ -116,7 +116,7 @@ def _piece(seen: Sequence[int], rng: np.random.Generator) -> list[int]:
     return [seen[i] for i in (places[::-1] if rng.random() < 0.5 else places)]
 
 
-def _before(story: Story, category: str, rng: np.random.Generator) -> str:
+def before(story: Story, category: str, rng: np.random.Generator) -> str:
     """What may have been said of the clip before: mostly the right name, and that it ended where this one begins."""
     if rng.random() < 0.4:
         return ""

@@ -22,12 +22,13 @@ from model.pam import PAM
 from model.training.finetune import learner, parts, rankers, report
 from model.training.finetune.cleaning import Splits, prepare
 from model.training.finetune.clips import read_clips
-from model.training.finetune.items import Items, Plan, Sight
+from model.training.finetune.items import Sight
 from model.training.finetune.judging import Verdict, recalibrated, verdict
 from model.training.finetune.loop import Pace, Stage, train
 from model.training.finetune.pictures import draw_curves
 from model.training.finetune.records import RegionRecord, read_split
 from model.training.finetune.state import ARGUMENTS, Progress, claim, load_state, replace_file, save_state, write_json
+from model.training.finetune.steps import Items, Plan
 
 CHECKPOINT, REPORT, MARKDOWN, CURVES, BEFORE = "checkpoint", "report.json", "report.md", "curves.png", "before.json"
 RANKER = "ranker.pt"
@@ -35,13 +36,14 @@ RANKER = "ranker.pt"
 OLD_SCENES = 60
 """Drawn scenes on which is seen whether old words were forgotten, and that scores are fitted on."""
 
-LEAST_STEPS, LAPS = 500, 3
-"""Steps that are worth it however little there is to learn from, and how often all of much is read."""
+LAPS = 3
+"""How often all regions are read, at least."""
 
+BATCH, LEAST_STEPS = 12, 500
+"""Regions a step, and steps that are worth it however little there is to learn from."""
 
-BATCH, BATCH_WITH_OLD, REHEARSED = 12, 24, 5 / 6
-"""Regions a step, without and with old things among them, and the share of those. With 8 of 12, 200 corrections cost
-nano 5 points of its old categories, with 20 of 24 they cost it 3 (benchmarks/finetune.py)."""
+BATCH_WITH_OLD, REHEARSED, LEAST_STEPS_WITH_OLD = 16, 13 / 16, 750
+"""The same with old things among the regions, and the share of those."""
 
 NOT_DECIDING = ("out", "pace", "device", "sharded", "data", "base")
 """Options that decide nothing of the result, or that are kept in another form."""
@@ -114,7 +116,8 @@ class _Run:
             raise RecordError(f"only nano learned from drawn scenes: leave --rehearse out for {pam.config.name}")
         rehearsed = min(batch - 1, round(share * batch))
         fresh = batch - rehearsed
-        steps = options.steps or max(LEAST_STEPS, -(-LAPS * len(self.splits.train) // fresh))
+        least = LEAST_STEPS_WITH_OLD if share else LEAST_STEPS
+        steps = options.steps or max(least, -(-LAPS * len(self.splits.train) // fresh))
         self.plan = Plan(options.seed, steps, len(self.splits.train), batch, rehearsed)
         self.mask_steps = self._steps_for_masks(pam)
         if batch < self.accelerator.num_processes:
