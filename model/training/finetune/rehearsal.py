@@ -14,7 +14,7 @@ from model.prompt import Prompt
 from model.region import FIELDS
 from model.sam import preprocess
 from model.training import prompts
-from model.training.clip_data import before
+from model.training.clip_data import before, piece
 from model.training.clips import draw_clip
 from model.training.data import PHOTO_SHARE
 from model.training.finetune.items import Item, Said, Sight, clip_item, picture_item, tokens_of
@@ -27,7 +27,7 @@ SERIES = 700_000
 THINGS_A_SCENE = 4
 """That are rehearsed, at most: to draw a scene, and to encode it, takes longer than to learn of another thing on it."""
 
-CLIP_EVERY, MOST_FRAMES = 4, 8
+CLIP_EVERY, MOST_FRAMES = 4, 6
 """Steps from one drawn clip to the next, and what is shown of one: frames are what takes time."""
 
 
@@ -77,9 +77,7 @@ def _clip(seed: int, step: int, tokenizer: PreTrainedTokenizerBase, sight: Sight
     """The caption of a drawn clip. It counts among those of regions: one clip would drown in no kind of its own."""
     rng = np.random.default_rng((seed, step, 47))
     clip = draw_clip(seed + SERIES, step)
-    first, last = np.sort(rng.integers(0, len(clip.seen), 2)) if rng.random() < 0.4 else (0, len(clip.seen) - 1)
-    places = np.linspace(first, last, int(rng.integers(2, MOST_FRAMES + 1))).round().astype(int)
-    frames = [clip.seen[i] for i in (places[::-1] if rng.random() < 0.5 else places)]
+    frames = piece(clip.seen, rng, MOST_FRAMES)
     story = clip.story(frames)
     previous = before(story, clip.category, rng)
     sample = tokens_of(tokenizer, [(video_question("en", previous), story.caption(previous))], sight)

@@ -42,7 +42,7 @@ LAPS = 3
 BATCH, LEAST_STEPS = 12, 500
 """Regions a step, and steps that are worth it however little there is to learn from."""
 
-BATCH_WITH_OLD, REHEARSED, LEAST_STEPS_WITH_OLD = 16, 13 / 16, 750
+BATCH_WITH_OLD, REHEARSED, LEAST_STEPS_WITH_OLD = 16, 13 / 16, 600
 """The same with old things among the regions, and the share of those."""
 
 NOT_DECIDING = ("out", "pace", "device", "sharded", "data", "base")
