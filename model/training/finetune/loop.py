@@ -67,7 +67,7 @@ class Pace:
     """How a stage is run: items that are computed at once by a process, steps between two saved and two shown states,
     and processes that make items, without which a thread does."""
 
-    at_once: int = 16
+    at_once: int = 12
     save_every: int = 25
     show_every: int = 10
     workers: int = 0
