@@ -23,9 +23,8 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from model.errors import TrainingError
-from model.training.finetune.items import Item
+from model.training.finetune.items import Item, Items
 from model.training.finetune.state import load_state, save_state
-from model.training.finetune.steps import Items
 
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.01, 1.0
 WARM_UP = 0.05
