@@ -28,9 +28,9 @@ def train(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Regions a step, over all processes; default: 24 for nano, else 12.")
     ] = None,
-    at_once: Annotated[int, typer.Option(min=1, help="Of them, what is computed at once: less saves memory.")] = 12,
+    at_once: Annotated[int, typer.Option(min=1, help="Of them, what is computed at once: less saves memory.")] = 24,
     rehearse: Annotated[
-        float | None, typer.Option(min=0, max=0.9, help="Share of drawn scenes in a step, nano alone; default 5/6.")
+        float | None, typer.Option(min=0, max=0.9, help="Share of drawn things in a step, nano alone; default 5/6.")
     ] = None,
     rate: Annotated[float | None, typer.Option(min=1e-8, max=0.1, help="Learning rate at its highest.")] = None,
     rank: Annotated[

@@ -85,9 +85,9 @@ class ClipBatches(Drawn[ClipBatch]):
             pixels += [preprocess(clip.frames[i], series.side) for i in order]
             rough += [mask_logits(guess, (series.side // 4,) * 2) for guess in guesses.values()]
             for _ in range(self._told):
-                frames = _piece(clip.seen, rng)
+                frames = piece(clip.seen, rng)
                 best, story = clip.best(frames), clip.story(frames)
-                previous = _before(story, clip.category, rng)
+                previous = before(story, clip.category, rng)
                 tellings.append(Telling(tuple(order[i] for i in frames), len(close), story, previous))
                 ways.append(torch.from_numpy(trajectory.describe([trajectory.spot(guesses[i]) for i in frames])))
                 close.append(close_up.cut(clip.frames[best], guesses[best], series.close_up))
@@ -108,15 +108,15 @@ def _guess(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.
     return prompts.rough_mask(image, mask, prompts.first_click(mask, rng), rng)
 
 
-def _piece(seen: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """Frames of a part of a clip, some more than once where it is slow."""
+def piece(seen: Sequence[int], rng: np.random.Generator, most: int = CHOSEN) -> list[int]:
+    """Frames of a part of a clip, `most` or fewer, some more than once where it is slow."""
     first, last = np.sort(rng.integers(0, len(seen), 2)) if rng.random() < 0.6 else (0, len(seen) - 1)
-    count = CHOSEN if rng.random() < 0.5 else int(rng.integers(1, CHOSEN + 1))
+    count = most if rng.random() < 0.5 else int(rng.integers(1, most + 1))
     places = np.linspace(first, last, count).round().astype(int)
     return [seen[i] for i in (places[::-1] if rng.random() < 0.5 else places)]
 
 
-def _before(story: Story, category: str, rng: np.random.Generator) -> str:
+def before(story: Story, category: str, rng: np.random.Generator) -> str:
     """What may have been said of the clip before: mostly the right name, and that it ended where this one begins."""
     if rng.random() < 0.4:
         return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -216,13 +217,15 @@ def _check(role: str, text: str) -> None:
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of a text; each side of the placeholder is tokenised on its own."""
-    pieces = [tokenizer.encode(piece, add_special_tokens=False) for piece in text.split(PLACEHOLDER)]
-    joined = pieces[0]
-    for piece in pieces[1:]:
-        joined = [*joined, PLACEHOLDER_ID, *piece]
-    return joined
+    first, *others = (_ids(tokenizer, piece) for piece in text.split(PLACEHOLDER))
+    return [*first, *(i for piece in others for i in (PLACEHOLDER_ID, *piece))]
 
 
 def _token(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    (token,) = tokenizer.encode(text, add_special_tokens=False)
-    return int(token)
+    (token,) = _ids(tokenizer, text)
+    return token
+
+
+@lru_cache(maxsize=4096)  # the same few questions and marks stand in every conversation
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    return tuple(map(int, tokenizer.encode(text, add_special_tokens=False)))

@@ -20,7 +20,7 @@ from model.reading import read
 from model.speaker import WordOptions
 from model.training import reliability
 from model.training.evaluation import Click, Trial, attempt, hedged, held_out
-from model.training.finetune.items import read_frames, read_image, read_mask
+from model.training.finetune.files import read_frames, read_image, read_mask
 from model.training.finetune.records import RegionRecord
 from model.training.shapes import UNKNOWN
 

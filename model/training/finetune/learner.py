@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model import close_up
 from model import sam as sam2
@@ -18,6 +19,11 @@ from model.training.conversation import IGNORED, Sample, collate, predictions
 from model.training.finetune.items import Item
 from model.training.finetune.records import OWN
 from model.training.segmentation import mask_loss
+
+FORWARD = [
+    SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH,
+]  # fmt: skip
+"""Ways to attend where nothing is learned: the fused ones are the faster ones on a CPU too, but backward (see loop)."""
 
 
 class Learner(nn.Module):
@@ -50,7 +56,7 @@ class Learner(nn.Module):
         pam = self._pam[0]
         # Where processes share the weights, it is these that are gathered.
         pam.image_newline, pam.semantic_newline, pam.frame_newline = self.newlines
-        with torch.no_grad():
+        with torch.no_grad(), sdpa_kernel(FORWARD):
             whole = decoded(pam, items)
         near = self._near(items) if pam.config.close_up else None
         looks = pam.looks(whole.image, whole.tokens, near)

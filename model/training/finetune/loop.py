@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from model.errors import TrainingError
-from model.training.finetune.items import Item, Items
+from model.training.finetune.items import Item
 from model.training.finetune.state import load_state, save_state
+from model.training.finetune.steps import Items
 
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.98), 0.01, 1.0
 WARM_UP = 0.05
@@ -66,7 +67,7 @@ class Pace:
     """How a stage is run: items that are computed at once by a process, steps between two saved and two shown states,
     and processes that make items, without which a thread does."""
 
-    at_once: int = 12
+    at_once: int = 24
     save_every: int = 25
     show_every: int = 10
     workers: int = 0

@@ -16,8 +16,9 @@ from model.proposals.ranker import TENSORS, OwnRanker, stored
 from model.proposals.working import Judge
 from model.training import prompts
 from model.training.data import PHOTO_SHARE
-from model.training.finetune.items import SERIES, read_image, read_mask
+from model.training.finetune.files import read_image, read_mask
 from model.training.finetune.records import RegionRecord
+from model.training.finetune.rehearsal import SERIES
 from model.training.ranking import Choice, record, tune
 from model.training.scenes import draw_scene, photo_scene
 

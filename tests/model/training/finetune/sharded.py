@@ -16,9 +16,10 @@ from torch.distributed.fsdp import fully_shard
 
 import model
 from model.training.finetune import learner, parts
-from model.training.finetune.items import Items, Plan, Sight
+from model.training.finetune.items import Sight
 from model.training.finetune.loop import WHOLE
 from model.training.finetune.records import read_split
+from model.training.finetune.steps import Items, Plan
 
 
 def main(base: str, data: str, out: str) -> None:

@@ -23,7 +23,8 @@ from model.reading import CHOSEN, Reading
 from model.training.clips import draw_clip
 from model.training.finetune import learner, parts
 from model.training.finetune.clips import read_clips
-from model.training.finetune.items import Sight, read_frames, seen
+from model.training.finetune.files import read_frames
+from model.training.finetune.items import Sight, seen
 from model.training.finetune.judging import judge
 from model.training.finetune.run import Options, run
 from tests.backend.dataset.formats.samples import photographs, region, stored, write

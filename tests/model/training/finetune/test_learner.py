@@ -21,12 +21,14 @@ from model.config import PAMConfig, PerceiverConfig, SamConfig
 from model.pam import PAM
 from model.prompt import Prompt
 from model.sam import preprocess, prompt_tensors
-from model.training.conversation import IGNORED, Sample
+from model.training.conversation import Sample
 from model.training.finetune import learner, parts
-from model.training.finetune.items import Item, Items, Plan, Sight, read_image, rehearsed, seen
+from model.training.finetune.files import read_image
+from model.training.finetune.items import Item, Sight, seen
 from model.training.finetune.judging import Judged, Verdict, recalibrated, similarity
 from model.training.finetune.records import read_split
 from model.training.finetune.run import Options, run
+from model.training.finetune.steps import Items, Plan
 from model.training.nano import SAM_OVERRIDES
 from tests.model.parity.reference import as_prompt, holding
 
@@ -79,7 +81,7 @@ def test_training_sees_what_answers_are_made_of(version: Path):
 
 
 def test_each_part_learns_and_video_s_does_not(version: Path):
-    """Perceiver, projectors, newlines, language model, and for nano SAM 2 through the close-up: gradients reach all."""
+    """Perceiver, projectors, newlines, language model, and for nano SAM 2's later stages through the close-up."""
     pam = model.load("nano", threads=1)
     regions = read_split(version, "train").regions
     names = parts.categories(pam, regions)
@@ -92,6 +94,8 @@ def test_each_part_learns_and_video_s_does_not(version: Path):
     missing = [name for name, p in trained.named_parameters() if p.requires_grad and p.grad is None]
     assert missing == []
     assert not any(p.requires_grad for p in pam.sam.memory_attention.parameters())  # type: ignore[union-attr]
+    blocks = pam.sam.get_submodule("image_encoder.trunk.blocks")
+    assert [any(p.requires_grad for p in block.parameters()) for block in blocks.children()] == [False] * 3 + [True] * 4
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -117,23 +121,13 @@ def test_layouts_share_no_pass(version: Path):
     whose picture is encoded once."""
     pam = model.load("nano", threads=1)
     regions = read_split(version, "train").regions
-    items = Items(Plan(3, 1, len(regions), 9, 4), regions, pam.tokenizer, Sight.of(pam.config, pam.image_size))[0]
+    items = Items(Plan(3, 2, len(regions), 9, 4), regions, pam.tokenizer, Sight.of(pam.config, pam.image_size))[1]
     assert len({one.points.shape[1] for one in items}) > 1
-    assert len({id(one.pixels) for one in items}) == 6
+    assert 6 <= len({id(one.pixels) for one in items}) < 9
     with torch.no_grad():
         together = learner.decoded(pam, items)
         alone = [learner.decoded(pam, [one]) for one in items]
     torch.testing.assert_close(together.image, torch.cat([one.image for one in alone]), atol=1e-4, rtol=1e-3)
-
-
-def test_old_things_are_rehearsed_as_they_were_taught():
-    """All three fields, answers alone, and the same scene for the same number."""
-    pam = model.load("nano", threads=1)
-    sight = Sight.of(pam.config, pam.image_size)
-    one, again = (rehearsed(0, 5, pam.tokenizer, sight, np.random.default_rng(1)) for _ in range(2))
-    assert one.tasks == ("recognize_en", "explain_en", "brief_cap_en") and torch.equal(one.pixels, again.pixels)
-    said = pam.tokenizer.decode([label for label in one.samples[0].labels if label != IGNORED])
-    assert said == f"{one.category}<|im_end|>"
 
 
 def large(folder: Path) -> Path:
