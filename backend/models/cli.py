@@ -91,7 +91,8 @@ def consider(
 ) -> None:
     """Keep what a training made, and let it answer if it has earned it.
 
-    It has where no field got worse beyond noise and one got better, by a paired bootstrap over the validation regions.
+    It has where no field got worse beyond noise and one got better, by a paired permutation test over the validation
+    regions, and over drawn things that the old model knew.
     """
     from backend import models
 

@@ -9,17 +9,16 @@ from pathlib import Path
 from backend.errors import ModelsError
 from backend.models.registry import CHECKPOINT, Note, Registry
 from backend.models.report import REPORT, Report, read_report
-from backend.models.rule import Change, Verdict, judge
+from backend.models.rule import Verdict, judge
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a version. changes: of the fields, where they were compared."""
+    """What became of a version."""
 
     version: str
     promoted: bool
     reason: str
-    changes: tuple[Change, ...] = ()
 
 
 def consider(registry: Registry, run: Path) -> Decision:
@@ -43,9 +42,9 @@ def consider(registry: Registry, run: Path) -> Decision:
     check_checkpoint(kept.folder, report)
     _note(registry, report, against, verdict)
     if verdict.passed and not registry.promote(report.version, verdict.reason, instead_of=(answering,)):
-        verdict = Verdict(False, "another model took over meanwhile: train from that one", verdict.changes)
+        verdict = Verdict(False, "another model took over meanwhile: train from that one")
         _note(registry, report, against, verdict)
-    return Decision(report.version, verdict.passed, verdict.reason, verdict.changes)
+    return Decision(report.version, verdict.passed, verdict.reason)
 
 
 def promote_by_hand(registry: Registry, version: str, force: bool = False) -> str:

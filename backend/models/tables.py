@@ -11,7 +11,7 @@ from rich.text import Text
 from backend.errors import ModelsError
 from backend.models.promotion import base_version
 from backend.models.registry import Active, Kept, Registry
-from backend.models.rule import changes_of
+from backend.models.rule import chance, changes_of
 
 
 def overview(registry: Registry) -> Table:
@@ -53,13 +53,13 @@ def state(kept: Kept, active: Active) -> str:
 
 
 def fields(kept: Kept) -> Table:
-    """What the training did to each field, on the held-out regions."""
-    table = Table("field", "metric", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("regions", "before", "after", "95% interval of the change"):
+    """What the training did to each field, on the held-out regions and on what the model knew before."""
+    table = Table("field", "metric", "on", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("before", "after", "by chance"):
         table.add_column(column, justify="right")
     for change in changes_of(kept.report):
-        numbers = f"{change.before:.3f}", f"{change.after:.3f}", f"{change.low:+.3f} to {change.high:+.3f}"
-        _add_row(table, change.field, change.metric, str(change.regions), *numbers)
+        numbers = f"{change.before:.3f}", f"{change.after:.3f}", chance(change.p)
+        _add_row(table, change.field, change.metric, f"{change.regions} {change.of}", *numbers)
     return table
 
 

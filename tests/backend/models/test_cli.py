@@ -38,7 +38,7 @@ def test_one_training_after_another(data: Path, tmp_path: Path):
     for words in (BASE, better[1], worse[1], "category 0.50 → 0.90", "200 regions, 40", "kept aside:"):
         assert words in listed.output, listed.output
     shown = said(data, "show", worse[1], columns=120).output
-    for words in (f"trained from: {better[1]}", "kept aside: category fell", "-0.550 to -0.250", "coin", "0.50 → 0.75"):
+    for words in (f"trained from: {better[1]}", "kept aside: category fell", "p < .001", "coin", "0.50 → 0.75"):
         assert words in shown, shown
     refused = said(data, "promote", worse[1])
     assert "was kept aside: category fell" in str(refused.exception) and registry(data).active().version == better[1]

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from backend.errors import ModelsError
 from backend.models.report import Report, read_report
-from backend.models.rule import interval, judge
+from backend.models.rule import OLD, changes_of, judge, probability
 from tests.backend.models.runs import BETTER, WORSE, Fields, report
 
 HALF = ([0.0, 1.0] * 30, [1.0, 0.0] * 30)
-FEW = ([0.2] * 5, [0.1] * 5)
+FEW = ([0.2] * 9, [0.1] * 9)
 
 
 def parsed(fields: Fields) -> Report:
@@ -27,15 +28,15 @@ def parsed(fields: Fields) -> Report:
 @pytest.mark.parametrize(
     ("fields", "passed", "says"),
     [
-        (BETTER, True, "category rose from .50 to .90 on 40 regions, 95% interval +.25 to +.55; mask: no worse"),
-        (WORSE, False, "category fell from .90 to .50 on 40 regions, 95% interval -.55 to -.25"),
+        (BETTER, True, "category rose from .50 to .90 on 40 regions, p < .001; mask: no worse"),
+        (WORSE, False, "category fell from .90 to .50 on 40 regions, p < .001"),
         ({"category": HALF}, False, "nothing got better beyond noise: category stayed from .50 to .50 on 60 regions"),
         ({"category": ([0.0] * 19, [1.0] * 19)}, False, "only 19 regions were held out, and fewer than 20"),
         ({}, False, "only 0 regions were held out"),
         ({"category": ([None] * 40, [None] * 40)}, False, "only 0 regions"),
-        (dict(BETTER) | {"caption": FEW}, False, "caption fell from .20 to .10 on 5 regions"),
+        (dict(BETTER) | {"caption": FEW}, False, "caption fell from .20 to .10 on 9 regions"),
         ({"category": HALF, "caption": FEW[::-1]}, False, "nothing got better"),
-        ({"mask": ([0.7] * 20, [0.7] * 20)}, False, "mask stayed from .70 to .70 on 20 regions, 95% interval +.00"),
+        ({"mask": ([0.7] * 20, [0.7] * 20)}, False, "mask stayed from .70 to .70 on 20 regions, p = 1.000"),
         ({"mask": ([0.9] * 20, [1.0] * 20)}, True, "mask rose from .90 to 1.00 on 20 regions"),
     ],
 )
@@ -67,23 +68,50 @@ def test_old_words_alone_carry_no_model():
     assert not judge(Report.model_validate(report("new", {"category": HALF}, "old") | {"old_words": old}), 20).passed
 
 
-def test_a_change_of_nothing_but_noise_seldom_passes():
-    """Of 200 models that are as good as the old one, chance may promote few: one field, 2.5% on that side."""
-    chance = np.random.default_rng(0)
-    passed = sum(
-        judge(parsed({"mask": (chance.uniform(0.4, 0.8, 60), chance.uniform(0.4, 0.8, 60))}), 20).passed
-        for _ in range(200)
-    )
-    assert passed <= 12
+def test_a_change_of_nothing_but_noise_seldom_decides():
+    """Of 100 models that are as good as the old one in four fields, and in four of old things, one in twenty is told
+    apart by chance: half of them for the better, half for the worse."""
+    luck = np.random.default_rng(0)
+
+    def shown(regions: int) -> dict[str, Any]:
+        scores = {name: luck.uniform(0.4, 0.8, (2, regions)).tolist() for name in ("mask", "caption")}
+        scores |= {name: luck.integers(0, 2, (2, regions)).tolist() for name in ("category", "explanation")}
+        fields = {name: {"metric": "", "before": both[0], "after": both[1]} for name, both in scores.items()}
+        return {"regions": regions, "fields": fields}
+
+    told = []
+    for _ in range(100):
+        compared = report("new", {}, "old", 60) | {"validation": shown(40), "old_words": shown(60)}
+        changes = changes_of(Report.model_validate(compared))
+        told.append(any(change.is_better or change.is_worse for change in changes))
+    assert 1 <= sum(told) <= 12
 
 
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60))
-def test_the_interval_is_around_the_mean_and_always_the_same(differences: list[float]):
-    """A promotion can be checked by anyone who has the report."""
-    values = np.array(differences)
-    low, high = interval(values)
-    assert low - 1e-9 <= values.mean() <= high + 1e-9 and values.min() - 1e-9 <= low <= high <= values.max() + 1e-9
-    assert interval(values) == (low, high)
+@pytest.mark.parametrize(("lost", "won", "worse"), [(4, 0, False), (7, 2, False), (13, 1, True)])
+def test_few_answers_that_differ_tell_nothing(lost: int, won: int, worse: bool):
+    """Heads four times running is no unfair coin: a model is not kept aside for four old things of fifty."""
+    same = [1.0] * (50 - lost - won)
+    old = {"metric": "share right", "before": [1.0] * lost + [0.0] * won + same}
+    old["after"] = [0.0] * lost + [1.0] * won + same
+    compared = report("new", BETTER, "old") | {"old_words": {"regions": 50, "fields": {"explanation": old}}}
+    (change,) = (one for one in changes_of(Report.model_validate(compared)) if one.of == OLD)
+    assert change.is_worse is worse, str(change)
+
+
+@given(st.integers(0, 13), st.integers(0, 13), st.integers(0, 30))
+def test_right_and_wrong_are_told_apart_by_mcnemars_exact_test(lost: int, won: int, same: int):
+    """Up to 13 that differ it is exact; beyond, as near as 9999 draws come."""
+    found = probability([-1.0] * lost + [1.0] * won + [0.0] * same)
+    exact = binomtest(lost, lost + won).pvalue if lost + won else 1.0
+    assert found == pytest.approx(exact, abs=1e-9 if lost + won <= 13 else 0.05)
+
+
+@given(st.lists(st.floats(-1, 1), max_size=60))
+def test_a_probability_is_always_the_same(differences: list[float]):
+    """A promotion can be checked by anyone who has the report, and which model is called the new one is no matter."""
+    found = probability(differences)
+    assert 0 < found <= 1 and found == probability(differences)
+    assert found == pytest.approx(probability([-one for one in differences]), abs=0.03)
 
 
 def one_field(before: list[float], after: list[float]) -> dict[str, Any]:
