@@ -28,17 +28,18 @@ _assembling = threading.Lock()
 
 
 @cache
-def _assembled() -> Backend:
+def _assembled() -> tuple[Backend, Runner]:
     backend = assemble(Settings())
-    Runner(backend.settings, backend.jobs).start()
-    return backend
+    runner = Runner(backend.settings, backend.jobs)
+    runner.start()
+    return backend, runner
 
 
 def _backend() -> Backend:
     # label-studio-ml makes an object of the class below for every request: the model must not be theirs. The cache
     # alone would let two first requests make two.
     with _assembling:
-        return _assembled()
+        return _assembled()[0]
 
 
 class PAMStudio(LabelStudioMLBase):

@@ -53,7 +53,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     import backend.label_studio_ml as imported
 
     yield imported
-    imported._backend().ledger.close()
+    backend, runner = imported._assembled()
+    runner.stop()
+    backend.close()
     sys.modules.pop("backend.label_studio_ml")
 
 
