@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.training.clip_data import ClipBatch
 from model.training.data import SceneBatch
+from model.training.precision import fast_dtype
 
 LEARNING_RATE, WEIGHT_DECAY, AVERAGE, CLIP = 1e-3, 0.05, 0.995, 1.0
 WARM_UP, COOL_DOWN = 60, 0.35
@@ -24,9 +25,6 @@ WARM_UP, COOL_DOWN = 60, 0.35
 SAVE_EVERY, SHOW_EVERY = 100, 50
 
 console = Console()
-
-HALF = torch.bfloat16
-"""What matrices are multiplied in; weights and their averages stay float32."""
 
 
 def train(
@@ -40,6 +38,7 @@ def train(
     Returns the history, one row for each SHOW_EVERY steps, and the seconds that all runs together took.
     """
     device = next(stage.parameters()).device
+    dtype = fast_dtype(device)
     average = AveragedModel(stage, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
     optimizer = torch.optim.AdamW(
         [p for p in stage.parameters() if p.requires_grad],
@@ -61,7 +60,7 @@ def train(
     began = time.monotonic() - spent
     for step, batch in enumerate(batches(start), start):
         # The plain attention: at a few hundred cells it is faster on a CPU than the fused one, backward above all.
-        with torch.autocast(device.type, HALF), sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), sdpa_kernel(SDPBackend.MATH):
             value, figures = stage(batch.to(device), step / steps)
         optimizer.zero_grad(set_to_none=True)
         value.backward()

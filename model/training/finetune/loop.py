@@ -175,9 +175,8 @@ def _step(
     chunks = [mine[i : i + at_once] for i in range(0, len(mine), at_once)]
     for number, chunk in enumerate(chunks, 1):
         with nullcontext() if number == len(chunks) else accelerator.no_sync(model):
-            # The plain attention: at a few hundred cells it is faster on a CPU than the fused one, backward above all.
-            plain = sdpa_kernel(SDPBackend.MATH) if accelerator.device.type == "cpu" else nullcontext()
-            with accelerator.autocast(), plain:
+            half = accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16"
+            with accelerator.autocast(), sdpa_kernel(SDPBackend.MATH) if half else nullcontext():
                 loss, sums = stage.loss(model, chunk, weights)
             accelerator.backward(loss)
         for name, (value, of) in sums.items():

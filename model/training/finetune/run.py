@@ -29,6 +29,7 @@ from model.training.finetune.pictures import draw_curves
 from model.training.finetune.records import RegionRecord, read_split
 from model.training.finetune.state import ARGUMENTS, Progress, claim, load_state, replace_file, save_state, write_json
 from model.training.finetune.steps import Items, Plan
+from model.training.precision import fast_dtype
 
 CHECKPOINT, REPORT, MARKDOWN, CURVES, BEFORE = "checkpoint", "report.json", "report.md", "curves.png", "before.json"
 RANKER = "ranker.pt"
@@ -56,7 +57,7 @@ class Options:
     batch: regions a step. rehearse: share of them that are drawn scenes of old things, for nano.
     rank: of adapters, 0 for the whole language model. judged: regions of the final table, at most.
     device: "cpu" or "auto". sharded: whether processes share the weights (FSDP). precision: what matrices are
-    multiplied in, "float32", "bfloat16" or "auto".
+    multiplied in, "float32", "bfloat16" or "auto": what is fast on the device.
     """
 
     data: Path
@@ -336,7 +337,7 @@ def _accelerator(options: Options) -> Accelerator:
     cpu = options.device == "cpu" or not torch.cuda.is_available()
     half = options.precision == "bfloat16"
     if options.precision == "auto":
-        half = cpu or torch.cuda.is_bf16_supported()  # on a CPU, nano was trained so, too
+        half = fast_dtype(torch.device("cpu" if cpu else "cuda")) == torch.bfloat16
     plugin = None
     if options.sharded:
         if cpu or torch.cuda.device_count() < 2:
