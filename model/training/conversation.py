@@ -51,13 +51,15 @@ SHARED, PADDING = -1, -2
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Regions with what is said of them, a row for each, padded at the right.
+    """Regions with what is said of them, in rows padded at the right.
 
-    What its conversations begin with, the region included, stands once; each of them goes on from there, blind to the
-    others. A row with one conversation is what the official trainer has.
+    What a region's conversations begin with, the region included, stands once; each of them goes on from there, blind
+    to the others. Regions that are short beside the longest share a row, blind to each other. A row of one region with
+    one conversation is what the official trainer has.
 
     embeds:    float (B, L, hidden), zero where there is padding.
-    parts:     int64 (B, L), the conversation that a token belongs to, from 0 in each row, or SHARED or PADDING.
+    regions:   int64 (B, L), the region that a token belongs to, from 0 in each row.
+    parts:     int64 (B, L), the conversation that it belongs to, from 0 for each region, or SHARED or PADDING.
     positions: int64 (B, L), the place of a token in its conversation.
     sources:   int64 (N,), row * L + place of each token that predicts one that is to be learned; targets: int64 (N,),
                the ids of those. Conversation by conversation, in their order.
@@ -65,6 +67,7 @@ class Batch:
     """
 
     embeds: Tensor
+    regions: Tensor
     parts: Tensor
     positions: Tensor
     sources: Tensor
@@ -135,27 +138,56 @@ def collate(embed: nn.Module, said: Sequence[Sequence[Sample]], visual: Sequence
         shared = begin + len(region)
         parts.append([SHARED] * shared + [part for part, end in enumerate(ends) for _ in end])
         positions.append([*range(shared), *(shared + place for end in ends for place in range(len(end)))])
-    length = max(len(row) for row in rows)
+    shelves = _shelved([len(row) for row in rows])
+    length = max(map(len, rows))
+    firsts, places = [0] * len(rows), [0] * len(rows)
+    for number, shelf in enumerate(shelves):
+        first = number * length
+        for place, i in enumerate(shelf):
+            firsts[i], places[i] = first, place
+            first += len(rows[i])
     learned = [
-        _learned(samples, len(region), number * length)
-        for number, (samples, region) in enumerate(zip(said, visual, strict=True))
+        _learned(samples, len(region), first) for samples, region, first in zip(said, visual, firsts, strict=True)
     ]
     each = [pairs for row in learned for pairs in row]
     sources, targets = zip(*(pair for pairs in each for pair in pairs), strict=True) if any(each) else ((), ())
+
+    def shelved(values: Sequence[Sequence[int]], padding: int) -> Tensor:
+        put = [[value for i in shelf for value in values[i]] for shelf in shelves]
+        return torch.tensor([row + [padding] * (length - len(row)) for row in put], device=device)
+
     return Batch(
-        embeds=nn.utils.rnn.pad_sequence(rows, batch_first=True),
-        parts=torch.tensor([row + [PADDING] * (length - len(row)) for row in parts], device=device),
-        positions=torch.tensor([row + [0] * (length - len(row)) for row in positions], device=device),
+        embeds=nn.utils.rnn.pad_sequence([torch.cat([rows[i] for i in shelf]) for shelf in shelves], batch_first=True),
+        regions=shelved([[place] * len(row) for place, row in zip(places, rows, strict=True)], 0),
+        parts=shelved(parts, PADDING),
+        positions=shelved(positions, 0),
         sources=torch.tensor(sources, dtype=torch.int64, device=device),
         targets=torch.tensor(targets, dtype=torch.int64, device=device),
         counts=tuple(map(len, each)),
     )
 
 
+def _shelved(lengths: Sequence[int]) -> list[list[int]]:
+    """Which regions share a row: each goes to the first that has room, and none is longer than the longest region.
+
+    One clip among pictures would else double what is computed.
+    """
+    shelves: list[list[int]] = []
+    room: list[int] = []
+    for i, length in enumerate(lengths):
+        at = next((at for at, left in enumerate(room) if length <= left), len(shelves))
+        if at == len(shelves):
+            shelves.append([])
+            room.append(max(lengths))
+        shelves[at].append(i)
+        room[at] -= length
+    return shelves
+
+
 def _learned(samples: Sequence[Sample], width: int, first: int) -> list[list[tuple[int, int]]]:
     """For each conversation of a row where the tokens stand that predict, and what.
 
-    width: tokens of the region. first: number of the row's first token.
+    width: tokens of the region. first: number of the region's first token in the batch.
     """
     found, ends = [], 0
     begin = samples[0].ids.index(PLACEHOLDER_ID)
@@ -182,19 +214,21 @@ def predictions(language: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     Only there: a vocabulary is wide, and most of a sample is region tokens.
     """
     how = {}
-    if bool((batch.parts > 0).any()):
-        how = {"attention_mask": blinkers(batch.parts, batch.embeds.dtype), "position_ids": batch.positions}
+    if bool((batch.parts > 0).any() or (batch.regions > 0).any()):
+        how = {"attention_mask": blinkers(batch), "position_ids": batch.positions}
     # Else padding lies at the right, where causal attention never looks, so that no mask is needed.
     hidden = language.get_decoder()(inputs_embeds=batch.embeds, use_cache=False, **how).last_hidden_state
     return language.get_output_embeddings()(hidden.flatten(0, 1)[batch.sources]), batch.targets
 
 
-def blinkers(parts: Tensor, dtype: torch.dtype) -> Tensor:
-    """What attention may not look at, as float (B, 1, L, L) of 0 and a very low number; parts: see Batch.
+def blinkers(batch: Batch) -> Tensor:
+    """What attention may not look at, as float (B, 1, L, L) of 0 and a very low number.
 
-    A token looks at those before it that are shared, or of its own conversation.
+    A token looks at those before it of its region that are shared, or of its own conversation.
     """
+    parts, regions, dtype = batch.parts, batch.regions, batch.embeds.dtype
     seen = (parts[:, None, :] == SHARED) | (parts[:, None, :] == parts[:, :, None])
+    seen &= regions[:, None, :] == regions[:, :, None]
     seen &= torch.ones(seen.shape[1:], dtype=torch.bool, device=parts.device).tril()
     return torch.zeros(seen.shape, dtype=dtype, device=parts.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 

@@ -107,6 +107,45 @@ def test_padding():
     assert not batch.embeds[1, 3:].any()
 
 
+def test_short_regions_share_a_row():
+    """Where both are no longer than the longest region: numbers begin anew, and padding is what is left."""
+    embed = nn.Embedding(10, 4)
+    samples = [Sample((1, PLACEHOLDER_ID, 2), (IGNORED, IGNORED, 2)) for _ in range(4)]
+    visual = [torch.full((width, 4), float(width)) for width in (3, 8, 2, 6)]
+    batch = collate(embed, [[sample] for sample in samples], visual)
+    assert batch.regions.tolist() == [[0] * 5 + [1] * 4 + [0], [0] * 10, [0] * 10]
+    assert batch.positions[0].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 0]
+    assert (batch.parts == PADDING).sum(1).tolist() == [1, 0, 2]
+    assert batch.embeds[0, 6:8].tolist() == visual[2].tolist()
+    assert (batch.sources.tolist(), batch.targets.tolist()) == ([3, 18, 7, 26], [2] * 4)
+
+
+def test_what_shares_a_row_is_blind_to_each_other():
+    """A clip among pictures: each says what it says alone, to the logits and to the regions' gradients."""
+    pam, rng = model.load("nano"), np.random.default_rng(1)
+    pam.language.float()
+    exchanges = [[("<image>\nWhat is it?", "a cup")], [("<image>\nDescribe it.", "a red cup")]]
+    row = [tokenise(pam.tokenizer, turns) for turns in exchanges]
+    said = [row, row[:1], row[1:], row]
+    regions = [
+        torch.tensor(rng.normal(0, 0.1, (width, pam.language.config.hidden_size)), dtype=torch.float32).requires_grad_()
+        for width in (7, 9, 200, 8)
+    ]
+    language, embed = pam.language, pam.language.get_input_embeddings()
+
+    together = predictions(language, batch := collate(embed, said, regions))
+    alone = [predictions(language, collate(embed, [one], [region])) for one, region in zip(said, regions, strict=True)]
+
+    assert len(batch.embeds) == 2
+    assert torch.equal(together[1], torch.cat([targets for _, targets in alone]))
+    torch.testing.assert_close(together[0], torch.cat([logits for logits, _ in alone]), atol=1e-4, rtol=1e-4)
+    gradients = [
+        torch.autograd.grad(F.cross_entropy(*made, reduction="sum"), regions)
+        for made in (together, tuple(map(torch.cat, zip(*alone, strict=True))))
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
+
+
 def test_conversations_about_one_region_are_read_at_once():
     """Packed into one row they say what they say in rows of their own, to the logits and to the region's gradient;
     what is learned before the region counts for each."""
