@@ -156,8 +156,8 @@ class LabelStudio:
     def ask(self, method: str, path: str, most: int = _ATTEMPTS, kind: type = dict, **arguments: Any) -> Any:
         """What Label Studio answers, JSON of that `kind`; what fails in passing is asked again, `most` times in all.
 
-        arguments: of httpx's `request`. Raises LabelStudioError; its status is 404 for what is not there, and 400 for
-        what Label Studio does not take.
+        arguments: of httpx's `request`. Raises LabelStudioError; its status is 404 for what is not there, 400 for
+        what Label Studio does not take, and 413 for what is too large for it or a proxy.
         """
         url = self.url + path
         for is_last in (False, True):
@@ -246,7 +246,7 @@ class LabelStudio:
                 "set LABEL_STUDIO_URL to where Label Studio really is"
             )
         if response.status_code not in (200, 201):
-            codes = {404: "not_found", 400: "label_studio_refuses"}
+            codes = {404: "not_found", 400: "label_studio_refuses", 413: "label_studio_refuses"}
             raise LabelStudioError(
                 f"{self.url} answered {response.status_code} to {path}{_detail(response)}",
                 code=codes.get(response.status_code),

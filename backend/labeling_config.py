@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 from xml.etree.ElementTree import Element, ParseError
 
@@ -129,6 +129,7 @@ class _Tag:
         return [child for child in map(_tag, self.element) if child.type == type]
 
 
+@lru_cache(maxsize=64)
 def parse(xml: str) -> LabelingConfig:
     """What PAM Studio needs to know of a labelling config.
 

@@ -14,7 +14,7 @@ from backend.answer import answer, new_region_id
 from backend.closed_list import choices
 from backend.described import described, likeliest
 from backend.engine import Engine, ModelNotReady
-from backend.errors import BackendError, LabelStudioError, PictureError
+from backend.errors import BackendError, ConfigError, LabelStudioError, PictureError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger
 from backend.outcome import as_offered
@@ -34,6 +34,12 @@ REGIONS_AT_ONCE = 8
 LEAST_SECONDS = 10.0
 """Of the time that Label Studio waits for an answer, what is left for sending it."""
 
+REFUSED = (400, 413)
+"""With which Label Studio, or a proxy before it, turns down one prediction for what is in it."""
+
+MOST_IN_A_ROW = 10
+"""Tasks one after the other that fail by what is not their pictures' fault: then it is not the tasks' either."""
+
 
 class Preannotator:
     """Finds and describes everything on tasks. Any thread may call it."""
@@ -51,7 +57,7 @@ class Preannotator:
         """
         began = time.monotonic()
         until, created_at = began + timeout, datetime.now(UTC)
-        picture = self._suggester.picture(project_id, task, config)
+        picture = self._suggester.picture(project_id, task, config, timeout)
         found = self._engine.everything(picture.encoded, until - time.monotonic(), self._options)
         labels = choices(config, None)
         results: list[dict[str, Any]] = []
@@ -90,8 +96,16 @@ class Preannotator:
         return Prediction(results, score, version, {})
 
     def is_asked(self, request: PredictRequest) -> bool:
-        """Whether a request wants everything of its tasks: nobody has drawn, and it is not just a task being opened."""
-        return request.context is None and (len(request.tasks) > 1 or self._settings.preannotate_opened)
+        """Whether a request wants everything of its tasks: nobody has drawn, and it is not just a task being opened.
+
+        Raises ConfigError.
+        """
+        if request.context is not None:
+            return False
+        is_opened = len(request.tasks) == 1
+        return (
+            not is_opened or self._settings.preannotate_opened and not labeling_config.parse(request.label_config).video
+        )
 
     def retrieve(self, request: PredictRequest) -> list[list[Prediction]]:
         """What Label Studio's "Retrieve predictions" asks for: for each task one prediction, or none.
@@ -99,7 +113,7 @@ class Preannotator:
         Label Studio waits for all of them, but not for long: tasks that there is no time for, and tasks that cannot be
         answered, get none, and are asked for again the next time. Raises BackendError where no task can be answered.
         """
-        config = labeling_config.parse(request.label_config)
+        config = _of_pictures(request.label_config)
         self._engine.check_ready()
         until = time.monotonic() + max(self._settings.predict_timeout - LEAST_SECONDS, LEAST_SECONDS)
         answers: list[list[Prediction]] = []
@@ -111,9 +125,9 @@ class Preannotator:
             self._prepare(request.project_id, request.tasks[number + 1 : number + 2], config)
             try:
                 answers.append([self.predict(request.project_id, task, config, left)])
-            except (PictureError, LabelStudioError, ModelNotReady) as error:
-                log.warning("task %d gets no regions: %s", task.id, error.message)
-                failure, answers = error, [*answers, []]
+            except Exception as error:
+                failure, answers = _failure(task.id, error), [*answers, []]
+                log.warning("task %d gets no regions: %s", task.id, failure.message)
         missing = len(request.tasks) - len(answers)
         if failure is not None and not any(answers):
             raise failure
@@ -145,31 +159,55 @@ class Preannotator:
     ) -> Progress:
         """Predict the tasks of a project that have no prediction of this model version, and write that to Label Studio.
 
-        It can be stopped at any moment, and goes on where it was. A task that cannot be answered is reported, and left.
-        labelled: whether tasks that have annotations get predictions, too. limit: of tasks. timeout: seconds for one.
-        Raises ConfigError for a project that takes no masks, and LabelStudioError, after some patience, when Label
-        Studio cannot be reached.
+        It can be stopped at any moment, and goes on where it was. A task that cannot be answered, or whose prediction
+        Label Studio does not take, is reported, and left.
+        labelled: whether tasks that have annotations get predictions, too. limit: of tasks that get one. timeout:
+        seconds for one. Raises ConfigError for a project that takes no masks or is of videos, LabelStudioError, after
+        some patience, when Label Studio cannot be reached, and what stopped the last of MOST_IN_A_ROW tasks.
         """
-        config = labeling_config.parse(str(tasks.settings().get("label_config") or ""))
+        config = _of_pictures(str(tasks.settings().get("label_config") or ""))
         version = self._engine.check_ready().version
         done = Progress(total=tasks.count(without=version, unlabelled=not labelled))
         progress(done)
+        in_a_row = 0
         for page in tasks.pages(without=version, unlabelled=not labelled):
             asked = [Task(task["id"], task.get("data") or {}, ()) for task in page]
             for number, task in enumerate(asked):
-                if limit is not None and done.tasks + len(done.failures) >= limit:
+                if limit is not None and done.tasks >= limit:
                     return done
                 self._prepare(tasks.project_id, asked[number + 1 : number + 2], config)
                 try:
-                    found = self.predict(tasks.project_id, task, config, timeout)
-                except (PictureError, ModelNotReady) as error:
-                    done = done.failed(task.id, error.message)
+                    regions = self._give(tasks, task, config, version, timeout)
+                except Exception as error:
+                    if isinstance(error, LabelStudioError) and error.status not in REFUSED:
+                        raise
+                    in_a_row = 0 if isinstance(error, PictureError | ModelNotReady) else in_a_row + 1
+                    done = done.failed(task.id, _failure(task.id, error).message)
+                    if in_a_row == MOST_IN_A_ROW:
+                        raise
                 else:
-                    written = tasks.predict(task.id, found.results, found.score, found.model_version)
-                    regions = len({result["id"] for result in found.results})
-                    done = done.advanced(regions) if written else done.failed(task.id, "it was deleted meanwhile")
+                    in_a_row = 0
+                    done = (
+                        done.failed(task.id, "it was deleted meanwhile") if regions is None else done.advanced(regions)
+                    )
                 progress(done)
         return done
+
+    def _give(self, tasks: StudioTasks, task: Task, config: LabelingConfig, version: str, timeout: float) -> int | None:
+        """Predict a task and write that, unless somebody else has since it was listed; its regions, None if it is gone.
+
+        Raises what `predict` of both does.
+        """
+        try:
+            if tasks.is_predicted(task.id, version):
+                return 0
+        except LabelStudioError as error:
+            if error.status == 400:
+                return None
+            raise
+        found = self.predict(tasks.project_id, task, config, timeout)
+        written = tasks.predict(task.id, found.results, found.score, found.model_version)
+        return len({result["id"] for result in found.results}) if written else None
 
 
 @dataclass(frozen=True)
@@ -190,6 +228,25 @@ class Progress:
 
     def failed(self, task_id: int, why: str) -> Progress:
         return Progress(self.total, self.tasks, self.regions, {**self.failures, task_id: why})
+
+
+def _of_pictures(text: str) -> LabelingConfig:
+    """Raises ConfigError for what cannot be answered without being asked."""
+    config = labeling_config.parse(text)
+    if config.video:
+        raise ConfigError(
+            "objects of videos are not looked for by themselves: box one in the video, it is followed from there",
+            code="no_preannotation",
+        )
+    return config
+
+
+def _failure(task_id: int, error: Exception) -> BackendError:
+    """Why a task gets nothing; what nobody foresaw costs this task alone, and the log has all of it."""
+    if isinstance(error, BackendError):
+        return error
+    log.error("task %d met an error that nobody foresaw", task_id, exc_info=error)
+    return BackendError(f"{type(error).__name__}: {error}")
 
 
 def _chunks(found: Sequence[Segmentation], size: int) -> Iterator[Sequence[Segmentation]]:

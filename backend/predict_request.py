@@ -12,7 +12,7 @@ from typing import Any
 from backend.errors import RequestError
 from backend.json_node import Node
 
-MAX_TASKS = 1000
+MAX_TASKS = 50_000
 MAX_RESULTS = 100_000
 """Results in a context, and those that are read of a draft or annotation that a task brings along."""
 

@@ -13,6 +13,9 @@ from backend.label_studio import LabelStudio, after_id
 PAGE = 100
 """Tasks per request; without annotations and predictions one is a kilobyte."""
 
+ATTEMPTS = 5
+"""Of sending a prediction."""
+
 UNCERTAINTY = "Uncertainty sampling"
 
 
@@ -63,23 +66,27 @@ class StudioTasks:
     def predict(self, task_id: int, results: list[dict[str, Any]], score: float, version: str) -> bool:
         """Give a task a prediction; False where there is no such task.
 
-        What was sent and not answered may have arrived: before it is sent again, it is looked for.
+        What was sent and not answered may have arrived: each time before it is sent again, it is looked for.
         """
         body = {"task": task_id, "result": results, "score": score, "model_version": version}
-        try:
-            self.studio.ask("POST", "/api/predictions/", 1, json=body)
-        except LabelStudioError as error:
-            if error.status == 400:
-                return self._still_has(task_id, error)
-            time.sleep(self._pause)
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                if not self._has(task_id, results, version):
-                    self.studio.ask("POST", "/api/predictions/", json=body)
-            except LabelStudioError as again:
-                if again.status == 400:
-                    return self._still_has(task_id, again)
-                raise
+                self.studio.ask("POST", "/api/predictions/", 1, json=body)
+                break
+            except LabelStudioError as error:
+                if error.status == 400:
+                    return self._still_has(task_id, error)
+                if error.status == 413 or attempt == ATTEMPTS:
+                    raise
+                time.sleep(self._pause * 2 ** (attempt - 1))
+                if self._has(task_id, results, version):
+                    break
         return True
+
+    def is_predicted(self, task_id: int, version: str) -> bool:
+        """Whether a task has a prediction of this model version by now; raises an error of status 400 where there is no
+        such task."""
+        return any(each.get("model_version") == version for each in self.predictions(task_id))
 
     def predictions(self, task_id: int) -> list[dict[str, Any]]:
         """The predictions of a task, in full; raises an error of status 400 where there is no such task."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from cachetools import TTLCache
@@ -34,7 +33,6 @@ from backend.suggestion import Suggestion
 from backend.video.suggest import VideoSuggester
 from model import Region
 
-_parse_config = lru_cache(maxsize=64)(labeling_config.parse)
 _STALE_MEMORY = timedelta(days=1)
 
 
@@ -75,7 +73,7 @@ class Suggester:
 
         Raises BackendError of every kind; nothing is in the ledger then.
         """
-        config = _parse_config(request.label_config)
+        config = labeling_config.parse(request.label_config)
         self._engine.check_ready()
         if request.context is None:
             if len(request.tasks) == 1:
@@ -193,10 +191,15 @@ class Suggester:
         if self._settings.memory and project_id is not None:
             self.memories.prepare(project_id, config, self._engine.version)
 
-    def picture(self, project_id: int | None, task: Task, config: LabelingConfig) -> Picture:
-        """The encoded image of a task. Raises PictureError, LabelStudioError and ModelNotReady."""
+    def picture(
+        self, project_id: int | None, task: Task, config: LabelingConfig, timeout: float | None = None
+    ) -> Picture:
+        """The encoded image of a task, waited for `timeout` seconds, by default those that a click may take.
+
+        Raises PictureError, LabelStudioError and ModelNotReady.
+        """
         address = address_of(task.data, config)
-        timeout = self._settings.predict_timeout
+        timeout = self._settings.predict_timeout if timeout is None else timeout
         try:
             return self._images.get(_key(project_id, address), lambda: self._fetch(project_id, task, address), timeout)
         except FutureTimeout:

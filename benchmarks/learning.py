@@ -144,8 +144,9 @@ def learn(
     return float(np.mean(right)), opinions, right
 
 
-def on_photographs(pam: PAM, rng: np.random.Generator) -> dict[str, dict[int, float]]:
-    """Share of other coins that are called so after some were, and of other things that are."""
+def on_photographs(pam: PAM, seeds: int) -> dict[str, dict[int, list[float]]]:
+    """Share of other coins that are called so after some were, and of other things that are, by seed: it draws which
+    coins are corrected."""
     labels = skimage.io.imread(COINS)
     grey = skimage.data.coins()
     coins = clicked(pam, np.dstack([grey] * 3), [np.equal(labels, k) for k in range(1, labels.max() + 1)])
@@ -156,18 +157,17 @@ def on_photographs(pam: PAM, rng: np.random.Generator) -> dict[str, dict[int, fl
         encoded = pam.encode(image)
         prompts = [Prompt((Point(x * width, y * height),)) for x in (0.3, 0.5, 0.7) for y in (0.35, 0.65)]
         others += pam.perceive_batch(encoded, prompts)
-    named: dict[str, dict[int, float]] = {"coins called so": {}, "other things called coins": {}}
-    for shots in SHOTS:
-        hits, false = [], []
-        for _ in range(5):
-            order = rng.permutation(len(coins))
-            annotators = Annotators(len(coins[0].embedding))  # type: ignore[arg-type]
-            for i in order[:shots]:
-                annotators.correct(coins[i], "tetradrachm")
-            hits += [annotators.suggest(coins[i], False).category == "tetradrachm" for i in order[MOST_SHOTS:]]
-            false += [annotators.suggest(other, False).category == "tetradrachm" for other in others]
-        named["coins called so"][shots] = float(np.mean(hits))
-        named["other things called coins"][shots] = float(np.mean(false))
+    named: dict[str, dict[int, list[float]]] = {
+        name: {shots: [] for shots in SHOTS} for name in ("coins called so", "other things called coins")
+    }
+    for shots, seed in product(SHOTS, range(seeds)):
+        order = np.random.default_rng(seed).permutation(len(coins))
+        annotators = Annotators(len(coins[0].embedding))  # type: ignore[arg-type]
+        for i in order[:shots]:
+            annotators.correct(coins[i], "tetradrachm")
+        for name, regions in zip(named, ([coins[i] for i in order[MOST_SHOTS:]], others), strict=True):
+            called = [annotators.suggest(region, False).category == "tetradrachm" for region in regions]
+            named[name][shots].append(float(np.mean(called)))
     return named
 
 
@@ -185,26 +185,29 @@ def look_up(width: int, count: int = 100_000, rounds: int = 50) -> list[float]:
     return spent[1:]
 
 
+def spread(shares: Sequence[float]) -> str:
+    """The mean, and from which to which."""
+    return f"{np.mean(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+
+
 def calibration_error(opinions: Sequence[Opinion], right: Sequence[bool]) -> float:
     """Expected calibration error of what memory said."""
     pairs = [(o.probability, r) for o, r in zip(opinions, right, strict=True) if o.source == "memory"]
     return reliability.error(np.array([p for p, _ in pairs]), np.array([r for _, r in pairs]))
 
 
-def draw(curves: dict[str, dict[int, list[float]]], photographs: dict[str, dict[int, float]], path: Path) -> None:
+def draw(curves: dict[str, dict[int, list[float]]], photographs: dict[str, dict[int, list[float]]], path: Path) -> None:
+    """Means over the seeds, and from the least to the most of them."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for name, values in curves.items():
-        middle = [np.mean(values[shots]) for shots in SHOTS]
-        (line,) = left.plot(SHOTS, middle, "o-", label=name)
-        low, high = ([f(values[shots]) for shots in SHOTS] for f in (np.min, np.max))
-        left.fill_between(SHOTS, low, high, alpha=0.15, color=line.get_color())
     left.set(
         title="Six drawn classes that the model never saw", xlabel="corrections of each class", ylabel="named right"
     )
-    for name, shares in photographs.items():
-        right.plot(SHOTS, [shares[shots] for shots in SHOTS], "o-", label=name)
     right.set(title="Photographs", xlabel="corrected coins", ylabel="share")
-    for axes in (left, right):
+    for axes, lines in ((left, curves), (right, photographs)):
+        for name, values in lines.items():
+            (line,) = axes.plot(SHOTS, [np.mean(values[shots]) for shots in SHOTS], "o-", label=name)
+            low, high = ([f(values[shots]) for shots in SHOTS] for f in (np.min, np.max))
+            axes.fill_between(SHOTS, low, high, alpha=0.15, color=line.get_color())
         axes.set_ylim(0, 1.02)
         axes.grid(alpha=0.3)
         axes.legend()
@@ -215,7 +218,7 @@ def draw(curves: dict[str, dict[int, list[float]]], photographs: dict[str, dict[
 def main(
     out: Annotated[Path | None, typer.Option(help="Folder for learning.json and learning.png.")] = None,
     weights: Annotated[str, typer.Option(help="A checkpoint: nano, a folder, or a Hugging Face id.")] = "nano",
-    seeds: Annotated[int, typer.Option(min=1, help="Drawn domains; the spread is over them.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Drawn domains, and draws of coins; the spread is over them.")] = 5,
 ) -> None:
     """Play annotators who correct, and see what is suggested afterwards."""
     torch.set_num_threads(1)
@@ -225,19 +228,17 @@ def main(
     was: list[bool] = []
     for seed in track(range(seeds), "drawn things", total=seeds):
         found = list(things(pam, 9_000_000 + seed))
-        for name, shots, draw in product(curves, SHOTS, range(DRAWS)):
-            rng = np.random.default_rng((seed, draw))
+        for name, shots, number in product(curves, SHOTS, range(DRAWS)):
+            rng = np.random.default_rng((seed, number))
             share, opinions, right = learn(found, shots, rng, alone=name == "memory alone")
             curves[name][shots].append(share)
             if name == "both" and shots:
                 heard, was = heard + opinions, was + right
-    photographs = on_photographs(pam, np.random.default_rng(0))
+    photographs = on_photographs(pam, seeds)
     spent = look_up(len(found[0].region.embedding))  # type: ignore[arg-type]
     print("| corrections of each class |" + "".join(f" {s} |" for s in SHOTS) + "\n|---|" + "---|" * len(SHOTS))
-    for name, values in curves.items():
-        print(f"| {name} |" + "".join(f" {np.mean(values[s]):.2f} |" for s in SHOTS))
-    for name, shares in photographs.items():
-        print(f"| {name} |" + "".join(f" {shares[s]:.2f} |" for s in SHOTS))
+    for name, values in (curves | photographs).items():
+        print(f"| {name} |" + "".join(f" {spread(values[s])} |" for s in SHOTS))
     error = calibration_error(heard, was)
     print(f"expected calibration error of memory's scores: {error:.3f}")
     print(f"among 100,000 regions: median {np.median(spent):.1f} ms, slowest {max(spent):.1f} ms")

@@ -13,7 +13,7 @@ from typing import Any
 
 from backend import durable
 from backend.dataset import every
-from backend.dataset.store import is_locked, latest
+from backend.dataset.store import is_locked, latest, version_name, versions
 from backend.errors import JobError
 from backend.jobs.job import Progress
 from backend.jobs.work import Work
@@ -34,10 +34,14 @@ Consider = Callable[[Settings, Path], str]
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a training began with, and goes on with after an interruption. data: a version. base: the model before."""
+    """What a training began with, and goes on with after an interruption, whatever the settings are by then.
+
+    data: a version. base: the model before. options: of `pam-studio train`, those that decide the result.
+    """
 
     data: str
     base: str
+    options: list[str]
 
 
 def train(work: Work, command: Sequence[str] = COMMAND, consider: Consider | None = None) -> str:
@@ -53,7 +57,9 @@ def train(work: Work, command: Sequence[str] = COMMAND, consider: Consider | Non
     plan, run = _plan(work), work.folder / RUN
     if not Path(plan.data).is_dir():
         raise JobError(f"the data set {plan.data}, which this training began with, is gone: start a new training")
-    words = [*command, "--data", plan.data, "--base", plan.base, "--out", str(run), *_options(work.settings)]
+    words = [*command, "--data", plan.data, "--base", plan.base, "--out", str(run), *plan.options]
+    words += ["--threads", str(work.settings.train_threads)]
+    words += ["--device", "cpu" if work.settings.device == "cpu" else "auto"]
     ended = work.run(words, lambda: _report(work, run), OMP_NUM_THREADS=str(work.settings.train_threads))
     if ended.status != 0:
         raise JobError(f"the training failed: {ended.reason}")
@@ -68,7 +74,7 @@ def _plan(work: Work) -> _Plan:
     path = work.folder / "plan.json"
     if path.is_file():
         return _Plan(**json.loads(path.read_text()))
-    plan = _Plan(str(_export(work, every.COMMAND)), _base(work.settings))
+    plan = _Plan(str(_export(work, every.COMMAND)), _base(work.settings), _options(work.settings))
     durable.replace(path, json.dumps(vars(plan)).encode())
     return plan
 
@@ -94,9 +100,11 @@ def _export(work: Work, command: Sequence[str]) -> Path:
 def _project(work: Work) -> str | None:
     """Which project is trained on: None for all, as one model serves all; or the one that the data set is of."""
     out, asked = work.settings.out, work.job.project_id
-    newest = latest(out)
+    newest = max(versions(out), default=None)  # whatever `latest` leads to: the export puts that right
     # Not by `backend.dataset.version`: it brings in PyTorch, and this process stays for as long as the training does.
-    held = _ALL if newest is None else json.loads((newest / "manifest.json").read_text())["settings"]["projects"]
+    held = _ALL
+    if newest is not None:
+        held = json.loads((out / version_name(newest) / "manifest.json").read_text())["settings"]["projects"]
     if held == _ALL:
         return None
     if asked is not None and held != str(asked):
@@ -108,8 +116,7 @@ def _project(work: Work) -> str | None:
 
 
 def _options(settings: Settings) -> list[str]:
-    options = ["--threads", str(settings.train_threads), "--device", "cpu" if settings.device == "cpu" else "auto"]
-    options += [] if settings.train_steps is None else ["--steps", str(settings.train_steps)]
+    options = [] if settings.train_steps is None else ["--steps", str(settings.train_steps)]
     return [*options, "--masks"] if settings.train_masks else options
 
 

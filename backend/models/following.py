@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +20,9 @@ log = logging.getLogger(__name__)
 
 SECONDS = 1.0
 """How often the registry is looked at: one `stat`."""
+
+RETRY_SECONDS = 300.0
+"""Until a model that could not be loaded is tried again: memory may be free, or a disk be back, by then."""
 
 
 class Following:
@@ -39,6 +44,7 @@ class Following:
         self._load_base, self._load, self._on_swap = load_base, load, on_swap
         self._stopped, self._at_it = threading.Event(), threading.Lock()
         self._stamp: object = self
+        self._try_again = math.inf
         self._answering: str | None = None
 
     def start(self) -> None:
@@ -53,7 +59,7 @@ class Following:
     def follow(self) -> None:
         """Bring the engine to the active model where that has changed. What fails is logged, and the engine says it."""
         with self._at_it:
-            if (stamp := self._registry.stamp()) == self._stamp:
+            if (stamp := self._registry.stamp()) == self._stamp and time.monotonic() < self._try_again:
                 return
             self._stamp = stamp
             problem = None
@@ -68,6 +74,8 @@ class Following:
                 self._take(answers[-1], problem)
             else:
                 self._take_first(answers, problem)
+            is_there = self._engine.ready and answers[-1] == self._answering
+            self._try_again = math.inf if is_there else time.monotonic() + RETRY_SECONDS
 
     def _take_first(self, answers: Sequence[str | None], problem: str | None) -> None:
         """Nothing answers yet: better the model before the active one than none."""

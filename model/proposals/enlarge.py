@@ -44,7 +44,8 @@ def enlarge(working: WorkingImage, view: View, mask: np.ndarray) -> np.ndarray:
             continue
         left, top, right, bottom = round(x0 * ratio), round(y0 * ratio), round(x1 * ratio), round(y1 * ratio)
         crop = level[top:bottom, left:right]
-        if crop.shape[:2] != soft.shape:
+        # Of a strip a few pixels wide nothing is left on a coarse level.
+        if crop.size and crop.shape[:2] != soft.shape:
             soft = cv2.resize(soft, (crop.shape[1], crop.shape[0]), interpolation=cv2.INTER_LINEAR)
             if max(level.shape[:2]) <= FINEST:
                 _lay_along_edges(crop, soft)

@@ -112,6 +112,34 @@ def test_a_config_without_masks_is_refused(few: Backend):
     assert response.json["error"]["code"] == "no_prompt_tag"
 
 
+def test_videos_are_not_looked_through(make_backend: Callable[..., Backend]):
+    """They are followed from a box. Opened, a video's task is prepared for that, whatever is set for pictures."""
+    config = (Path(__file__).parents[2] / "label_config" / "video.xml").read_text()
+    backend = ready(make_backend(preannotate_opened=True))
+    client = create_app(backend).test_client()
+    response = client.post("/predict", json=retrieve("/data/a.mp4", "/data/b.mp4", config=config))
+    assert (response.status_code, response.json["error"]["code"]) == (422, "no_preannotation")
+    opened = retrieve("/data/a.mp4", config=config)
+    opened["tasks"][0]["data"] = {"video": "/data/a.mp4"}
+    assert client.post("/predict", json=opened).json["results"] == []
+
+
+def test_a_picture_is_not_waited_for_longer_than_label_studio_waits(
+    few: Backend, photos: Photos, coins: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    """What is left of its time is handed on, or the answers before it would be lost, too."""
+    left: list[float] = []
+    picture = few.suggester.picture
+
+    def told(project_id: Any, task: Any, config: Any, timeout: float) -> Any:
+        left.append(timeout)
+        return picture(project_id, task, config, timeout)
+
+    monkeypatch.setattr(few.suggester, "picture", told)
+    create_app(few).test_client().post("/predict", json=retrieve(ADDRESS, ADDRESS))
+    assert 80 >= left[0] > left[1] > 0
+
+
 def test_what_there_is_no_time_for_waits(few: Backend, monkeypatch: pytest.MonkeyPatch):
     """Label Studio gives all tasks together 100 s: better some answers than none."""
     clock = iter(range(0, 10_000, 50))
@@ -260,6 +288,90 @@ def test_an_answer_that_does_not_come_is_no_second_prediction(
     backend, tasks = backend_of()
     assert backend.preannotator.project(tasks).tasks == 5
     assert sorted(p["task"] for p in studio.predictions) == [1, 2, 3, 4, 5]
+
+
+def test_several_answers_that_do_not_come_are_no_second_prediction(
+    backend_of: Callable[..., tuple[Backend, StudioTasks]], studio: Double
+):
+    """The first never arrived, the next was stored and its answer lost: it is looked for before every repetition."""
+    sent: list[int] = []
+
+    def lose(asked: Asked) -> Reply | None:
+        if asked.path == "/api/predictions/" and asked.method == "POST" and json.loads(asked.body)["task"] == 1:
+            sent.append(1)
+            if len(sent) == 2:
+                studio.predictions.append(json.loads(asked.body) | {"id": 99})
+            return json_reply(502, {})
+        return None
+
+    studio.rule(lose)
+    backend, tasks = backend_of()
+    assert backend.preannotator.project(tasks).tasks == 5
+    assert len(sent) == 2 and sorted(p["task"] for p in studio.predictions) == [1, 2, 3, 4, 5]
+
+
+def test_two_at_a_time_predict_no_task_twice(backend_of: Callable[..., tuple[Backend, StudioTasks]], studio: Double):
+    """Somebody retrieves predictions while the command runs: what is there by then is left as it is."""
+    backend, tasks = backend_of()
+
+    def other(asked: Asked) -> None:
+        if asked.path == "/api/predictions/" and asked.method == "POST" and json.loads(asked.body)["task"] == 1:
+            theirs = {"id": 77, "task": 3, "model_version": backend.engine.version, "score": 0.5, "result": []}
+            studio.predictions.append(theirs)
+
+    studio.rule(other)
+    assert backend.preannotator.project(tasks).failures == {}
+    assert sorted(p["task"] for p in studio.predictions) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_prediction_that_is_not_taken_costs_its_own_task(
+    backend_of: Callable[..., tuple[Backend, StudioTasks]], studio: Double, status: int
+):
+    """Masks too large for a proxy: it is said, and those behind it get theirs."""
+
+    def refuse(asked: Asked) -> Reply | None:
+        if asked.path == "/api/predictions/" and asked.method == "POST" and json.loads(asked.body)["task"] == 2:
+            return json_reply(status, {"detail": "no"})
+        return None
+
+    studio.rule(refuse)
+    backend, tasks = backend_of()
+    done = backend.preannotator.project(tasks)
+    assert list(done.failures) == [2] and str(status) in done.failures[2]
+    assert [p["task"] for p in studio.predictions] == [1, 3, 4, 5]
+
+
+def test_what_nobody_foresaw_costs_one_task(
+    backend_of: Callable[..., tuple[Backend, StudioTasks]], studio: Double, monkeypatch: pytest.MonkeyPatch
+):
+    """Be it the command or the button; where every task fails so, it is not the tasks, and the command ends with it."""
+    backend, tasks = backend_of()
+    everything, failing = backend.engine.everything, [False, True, *[False] * 5, True]
+
+    def fail(*arguments: Any) -> Any:
+        if not failing or failing.pop(0):
+            raise RuntimeError("out of memory")
+        return everything(*arguments)
+
+    monkeypatch.setattr(backend.engine, "everything", fail)
+    assert backend.preannotator.project(tasks).failures == {2: "RuntimeError: out of memory"}
+    asked = retrieve(ADDRESS, ADDRESS, ADDRESS)
+    answers = create_app(backend).test_client().post("/predict", json=asked | {"project": "1.2"}).json["results"]
+    assert [len(each) for each in answers] == [1, 1, 0]
+    studio.tasks = [{"id": k, "data": {"image": ADDRESS}, "annotations": []} for k in range(10, 40)]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        backend.preannotator.project(tasks)
+
+
+def test_a_limit_counts_tasks_that_got_something(
+    backend_of: Callable[..., tuple[Backend, StudioTasks]], studio: Double
+):
+    """Else tasks without an image at the front would keep it from ever doing anything."""
+    studio.tasks[0]["data"] = studio.tasks[1]["data"] = {}
+    backend, tasks = backend_of()
+    assert backend.preannotator.project(tasks, limit=2).tasks == 2
+    assert [p["task"] for p in studio.predictions] == [3, 4]
 
 
 def test_label_studio_goes_away_and_comes_back(backend_of: Callable[..., tuple[Backend, StudioTasks]], studio: Double):

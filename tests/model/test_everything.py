@@ -126,6 +126,14 @@ def test_pictures_without_structure_have_no_regions_and_do_no_harm(nano: PAM, sh
     assert nano.segment_everything(nano.encode(np.full(shape, 127, np.uint8))) == []
 
 
+@pytest.mark.parametrize("shape", [(1, 1500, 3), (4, 2500, 3), (3000, 2, 3)])
+def test_strips_a_few_pixels_wide_do_no_harm(nano: PAM, shape: tuple[int, int, int]):
+    """On the coarse levels of their pyramid nothing is left of them."""
+    strip = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    found = nano.segment_everything(nano.encode(strip))
+    assert all(each.mask.shape == shape[:2] for each in found)
+
+
 def test_a_decoder_is_asked_with_a_grid_of_clicks(bare: PAM, coffee: np.ndarray):
     """As models larger than nano are: no proposals, masks of the decoder at the image's size, and words for each."""
     options = EverythingOptions(points_per_side=5, least_score=0.0, least_stability=0.0, smallest=0.0, most=6)

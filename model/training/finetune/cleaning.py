@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,17 +52,23 @@ class Splits:
     single: list[str]
 
 
-def prepare(train: Regions, validation: Regions, tokenizer: PreTrainedTokenizerBase, at_most: int) -> Splits:
+def prepare(
+    train: Regions,
+    validation: Regions,
+    tokenizer: PreTrainedTokenizerBase,
+    at_most: int,
+    seen: Collection[str] = frozenset(),
+) -> Splits:
     """Clean both splits; where few regions validate, hold some pictures out.
 
     at_most: validation regions that are looked at, drawn by their hashes; fewer than LEAST_JUDGED of them are not added
-    to where it asks for fewer. Raises RecordError where nothing is left to
-    train on.
+    to where it asks for fewer. seen: `name_of` pictures that the base was trained on, which judge nothing.
+    Raises RecordError where nothing is left to train on, and for a picture that is damaged.
     """
     left_out = train.left_out + validation.left_out
     learned = _clean(train.regions, tokenizer, left_out)
     judged = _clean(validation.regions, tokenizer, left_out)
-    learned, held_out = _hold_out(learned, len(judged), min(LEAST_JUDGED, at_most))
+    learned, held_out = _hold_out(learned, len(judged), min(LEAST_JUDGED, at_most), seen)
     judged += held_out
     if not learned:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in left_out.most_common()) or "it is empty"
@@ -136,16 +142,23 @@ def _iou(one: Box | None, other: Box | None) -> float:
     return across * down / max(areas - across * down, 1e-9)
 
 
+def name_of(image: Path) -> str:
+    """What a picture is known by, wherever its data set lies."""
+    return _digest(image.name)[:8]
+
+
 def _hold_out(
-    regions: Sequence[RegionRecord], judged: int, least: int
+    regions: Sequence[RegionRecord], judged: int, least: int, seen: Collection[str]
 ) -> tuple[list[RegionRecord], list[RegionRecord]]:
     """Some pictures with all their regions, in groups of near-duplicates, until `least` regions judge; `judged` do
-    already. None where there is but one group."""
+    already. None where there is but one group, or where one of each was `seen` before."""
     count: Counter[Path] = Counter(region.image for region in regions)
     wanted = 0 if judged else max(1, round(HELD_OUT_SHARE * len(count)))
     if not wanted and judged >= least:
         return list(regions), []
-    groups = sorted(_near_duplicates(sorted(count)), key=lambda group: min(_digest(path.name) for path in group))
+    together = _near_duplicates(sorted(count))
+    fresh = [group for group in together if not any(name_of(path) in seen for path in group)]
+    groups = sorted(fresh, key=lambda group: min(_digest(path.name) for path in group))
     most = max(wanted, MOST_HELD_OUT * len(count))
     held: set[Path] = set()
     for group in groups:
@@ -154,7 +167,7 @@ def _hold_out(
         if len(held) + len(group) <= most:
             held |= group
             judged += sum(count[path] for path in group)
-    if wanted and not held and len(groups) > 1:
+    if wanted and not held and groups and len(together) > 1:
         held = min(groups, key=len)
     if len(held) == len(count):
         held = set()
@@ -177,8 +190,11 @@ def _near_duplicates(paths: Sequence[Path]) -> list[set[Path]]:
 
 
 def _perceptual_hash(path: Path) -> np.ndarray:
-    with Image.open(path) as file:
-        return imagehash.phash(file.convert("RGB")).hash.ravel()
+    try:
+        with Image.open(path) as file:
+            return imagehash.phash(file.convert("RGB")).hash.ravel()
+    except OSError as error:  # it breaks off behind its head
+        raise RecordError(f"{path} is damaged ({error}): mend it, or remove it") from error
 
 
 def _draw(region: RegionRecord) -> str:

@@ -63,7 +63,8 @@ class Learner(nn.Module):
         sums = self._sentences(self._with_later(pam.in_sequence(looks), items), items)
         if self._numbers and near is not None:
             sums |= {CLASS: self._classes(looks[0][1], items), MASK: _kept(near[0], items)}
-        loss = torch.stack([weights[kind] * value for kind, value in sums.items() if kind in weights]).sum()
+        # All of it, also what counts nothing here: processes wait for the gradients of each other's parts.
+        loss = torch.stack([weights.get(kind, 0.0) * value for kind, value in sums.items()]).sum()
         return loss, {kind: value.detach() for kind, value in sums.items() if kind in weights}
 
     def _near(self, items: Sequence[Item]) -> tuple[sam2.SamOutput, Tensor]:
@@ -110,7 +111,7 @@ def _kept(near: sam2.SamOutput, items: Sequence[Item]) -> Tensor:
     """The mask loss of close-ups, summed over items: what SAM 2 must not forget while it learns."""
     known = [i for i, item in enumerate(items) if item.close_mask is not None]
     if not known:
-        return near.logits.sum() * 0
+        return 0 * (near.logits.sum() + near.iou.sum() + near.object_score.sum())
     # Not in half precision: a mask that fills its close-up has a share that would round to one there.
     truth = torch.stack([mask for item in items if (mask := item.close_mask) is not None]).to(near.logits.device)
     some = sam2.SamOutput(near.logits[known], near.iou[known], near.object_score[known], near.tokens, near.image)

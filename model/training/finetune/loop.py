@@ -135,6 +135,8 @@ def train(
                     "tally": _summed_up(accelerator, tally),
                     "seconds": time.monotonic() - began,
                 }
+                if writer:
+                    writer.flush()  # what is not gone through again must be on the disk
                 _save(accelerator, path, model, optimizer, {"step": done, **rest})
             if accelerator.is_main_process:
                 on_step(done)

@@ -16,11 +16,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
-from model.checkpoints import load, save
+from model.checkpoints import CONFIG, load, save
 from model.errors import RecordError, TrainingError
 from model.pam import PAM
 from model.training.finetune import learner, parts, rankers, report
-from model.training.finetune.cleaning import Splits, prepare
+from model.training.finetune.cleaning import Splits, name_of, prepare
 from model.training.finetune.clips import read_clips
 from model.training.finetune.items import Sight
 from model.training.finetune.judging import Verdict, recalibrated, verdict
@@ -44,6 +44,9 @@ BATCH, BATCH_WITH_OLD, REHEARSED = 12, 24, 5 / 6
 """Regions a step, without and with old things among them, and the share of those. With 8 of 12, 200 corrections cost
 nano 5 points of its old categories, with 20 of 24 they cost it 3 (benchmarks/finetune.py). Smaller steps are no way to
 have more of them: on 2331 drawn things, 600 of 16 cost 3.9 points and 500 of 24 cost 1.4 (standard error .7)."""
+
+SEEN = "pictures"
+"""Under which a checkpoint says what it, and those that it comes from, were trained on; see cleaning.name_of."""
 
 NOT_DECIDING = ("out", "pace", "device", "sharded", "data", "base")
 """Options that decide nothing of the result, or that are kept in another form."""
@@ -106,7 +109,8 @@ class _Run:
         )
         pam = self._base()
         self.base_version, self.sight = pam.version, Sight.of(pam.config, pam.image_size)
-        self.splits = prepare(train_regions, validation, pam.tokenizer, options.judged)
+        self.seen = _seen_by(options.base)
+        self.splits = prepare(train_regions, validation, pam.tokenizer, options.judged, self.seen)
         self.tokenizer = pam.tokenizer
         self.rank = options.rank if options.rank is not None else (0 if parts.is_small(pam) else parts.RANK)
         drawn = REHEARSED if pam.config.close_up else 0.0
@@ -270,7 +274,14 @@ class _Run:
         }
 
     def _about(self) -> dict[str, Any]:
-        return {"trained from": self.base_version, **self._arguments(), "torch": torch.__version__, "notes": self.notes}
+        return {
+            "trained from": self.base_version,
+            **self._arguments(),
+            "computed in": self.accelerator.mixed_precision.replace("no", "float32"),
+            "torch": torch.__version__,
+            "notes": self.notes,
+            SEEN: sorted(self.seen | {name_of(region.image) for region in self.splits.train}),
+        }
 
 
 def notes(splits: Splits, at_most: int) -> list[str]:
@@ -283,8 +294,8 @@ def notes(splits: Splits, at_most: int) -> list[str]:
         )
     if not splits.validation:
         found.append(
-            "nothing judges the result: all regions are on one picture, or on near-duplicates of one, and there is no "
-            "validation split"
+            "nothing judges the result: there is no validation split, and all regions are on one picture or its "
+            "near-duplicates, or on pictures that the model was trained on before"
         )
     if splits.left_out:
         found.append(f"left out: {', '.join(f'{n} x {reason}' for reason, n in splits.left_out.most_common())}")
@@ -293,6 +304,15 @@ def notes(splits: Splits, at_most: int) -> list[str]:
     if len(splits.validation) == at_most:
         found.append(f"judged on {at_most} of the validation regions")
     return found
+
+
+def _seen_by(base: str) -> set[str]:
+    """The pictures that a model was trained on by its own account, which it says where it is a folder of ours."""
+    path = Path(base) / CONFIG
+    if not path.is_file():
+        return set()
+    said = json.loads(path.read_text(encoding="utf-8"))
+    return set(said.get("about", {}).get(SEEN, []))
 
 
 def _begun_with(options: Options) -> Path | None:

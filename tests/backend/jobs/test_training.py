@@ -68,6 +68,7 @@ def test_from_corrections_to_a_decision(train: Callable[..., Job], queue: JobQue
     assert json.loads((queue.folder(job.id) / "plan.json").read_text()) == {
         "data": str(tmp_path / "regions" / "v0001"),
         "base": "nano",
+        "options": [],
     }
     assert found.progress.fraction == 0.95 and not (queue.folder(job.id) / "training").exists()
     log = "\n".join(tail(queue.folder(job.id), 100))
@@ -78,7 +79,9 @@ def exported(queue: JobQueue, tmp_path: Path) -> None:
     """The first job has had its data set made, and was interrupted then."""
     (tmp_path / "v0001").mkdir()
     queue.folder(1).mkdir(parents=True)
-    (queue.folder(1) / "plan.json").write_text(json.dumps({"data": str(tmp_path / "v0001"), "base": "nano"}))
+    (queue.folder(1) / "plan.json").write_text(
+        json.dumps({"data": str(tmp_path / "v0001"), "base": "nano", "options": []})
+    )
 
 
 def test_progress_is_the_trainings(train: Callable[..., Job], queue: JobQueue, tmp_path: Path):
@@ -109,7 +112,9 @@ def test_refused_with_the_trainings_words(train: Callable[..., Job], queue: JobQ
 def test_a_data_set_that_vanished(train: Callable[..., Job], queue: JobQueue, tmp_path: Path):
     """Between an interruption and going on: the reason is said, and nothing else is trained on instead."""
     queue.folder(1).mkdir(parents=True)
-    (queue.folder(1) / "plan.json").write_text(json.dumps({"data": str(tmp_path / "v0007"), "base": "nano"}))
+    (queue.folder(1) / "plan.json").write_text(
+        json.dumps({"data": str(tmp_path / "v0007"), "base": "nano", "options": []})
+    )
     found = ended(queue, train().id)
     assert found.state == "failed"
     assert found.message == (
@@ -162,6 +167,27 @@ def test_the_data_set_of_another_project(train: Callable[..., Job], queue: JobQu
     (version / "manifest.json").write_text('{"settings": {"projects": "5"}}')
     version.with_name("latest").symlink_to("v0001")
     assert "is a data set of project 5 alone, and project 1 asked" in ended(queue, train().id).message
+
+
+def test_a_link_to_a_version_that_is_gone(train: Callable[..., Job], queue: JobQueue, tmp_path: Path):
+    """Somebody removed the newest: what is there counts, and the export puts the link right."""
+    (tmp_path / "regions" / ".store").mkdir(parents=True)
+    (tmp_path / "regions" / "latest").symlink_to("v0002")
+    found = ended(queue, train("--steps", "2").id)
+    assert found.state == "done", found.message
+    assert (tmp_path / "regions" / "latest").resolve() == tmp_path / "regions" / "v0001"
+
+
+def test_settings_that_changed_while_it_was_interrupted(train: Callable[..., Job], queue: JobQueue, tmp_path: Path):
+    """It goes on as it began; another number of steps would be another run."""
+    exported(queue, tmp_path)
+    plan = queue.folder(1) / "plan.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"options": ["--steps", "2"]}))
+    job = train(train_steps=2000, train_masks=True)
+    found = ended(queue, job.id)
+    assert found.state == "done", found.message
+    (started,) = (line for line in tail(queue.folder(job.id), 100) if "--base nano" in line)
+    assert "--steps 2 " in started and "--masks" not in started and "2000" not in started
 
 
 def test_a_decision_is_made_once(train: Callable[..., Job], queue: JobQueue):

@@ -8,16 +8,18 @@ import os
 import random
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from backend.errors import ModelsError
 from backend.models import Registry, consider
 from backend.models.promotion import promote_by_hand
 from backend.models.registry import CHECKPOINT
 from model import CheckpointError, load
-from tests.backend.kills import PROMOTION_KILLS
+from tests.backend.kills import DECISION_KILLS, PROMOTION_KILLS
 from tests.backend.models.runs import BASE, BETTER, WORSE, registry, run, trained
 
 
@@ -100,6 +102,38 @@ def test_a_damaged_checkpoint_never_takes_over(models: Registry, tmp_path: Path,
     with pytest.raises((ModelsError, CheckpointError)):
         consider(models, folder)
     assert models.active().version is None and models.names() == []
+
+
+def decide(folder: Path, finished: Path) -> None:
+    consider(Registry(folder, "nano", 20), finished)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_killed_while_it_is_decided(tmp_path: Path):
+    """SIGKILL anywhere between reading the report and the promotion: the old model answers, or the new one, whole.
+    Asked again it comes to the same decision, once."""
+    chance, (finished, version) = random.Random(5), run(tmp_path / "run")
+    torch.set_num_threads(1)  # a fork has no others, and would wait for them
+    began = time.monotonic()
+    decide(tmp_path / "whole", finished)
+    whole, answered = time.monotonic() - began, []
+    for number in range(DECISION_KILLS):
+        folder = tmp_path / str(number)
+        child = multiprocessing.get_context("fork").Process(target=decide, args=(folder, finished))
+        child.start()
+        child.join(chance.random() * whole)
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join()
+        models = Registry(folder, "nano", 20)
+        answered.append(models.active().version)
+        for name in {*models.names(), answered[-1]} - {None}:
+            assert load(models.version(str(name)).folder).version == version
+        if number % 5 == 0:
+            decision = consider(models, finished)
+            assert decision.promoted and decision.reason.startswith("category rose"), decision
+            assert [made.version for made in models.active().history] == [version]
+        shutil.rmtree(folder, ignore_errors=True)
+    assert None in answered
 
 
 def work(folder: Path, runs: list[Path]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from werkzeug.serving import make_server
 from backend.app import create_app
 from backend.assembly import Backend
 from backend.models import Registry, consider, registry_of
+from backend.models.following import RETRY_SECONDS
 from tests.backend.conftest import Photos, capture, ready
 from tests.backend.models.runs import BASE, run, trained
 
@@ -135,6 +137,32 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(make_backend: Callable
     models.promote(version, "by hand")
     backend.following.follow()
     assert (backend.engine.version, backend.engine.failure) == (version, None)
+
+
+def test_a_load_that_failed_is_tried_again(make_backend: Callable[..., Backend], tmp_path: Path, monkeypatch):
+    """There was no memory for two models, and is some time later; nobody has to promote it once more."""
+    backend = ready(make_backend())
+    models, following = registry_of(backend.settings), backend.following
+    folder, version = run(tmp_path / "run")
+    models.add(folder, version)
+    load, tried = following._load, []
+
+    def fail_once(path: Path) -> Any:
+        tried.append(path)
+        if len(tried) == 1:
+            raise MemoryError
+        return load(path)
+
+    monkeypatch.setattr(following, "_load", fail_once)
+    models.promote(version, "by hand")
+    for _ in range(3):
+        following.follow()
+    assert len(tried) == 1 and backend.engine.version == BASE and backend.engine.failure
+    now = time.monotonic() + RETRY_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for _ in range(3):
+        following.follow()
+    assert len(tried) == 2 and (backend.engine.version, backend.engine.failure) == (version, None)
 
 
 def test_a_damaged_list_leaves_the_old_one(make_backend: Callable[..., Backend]):

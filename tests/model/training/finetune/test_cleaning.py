@@ -13,7 +13,7 @@ from model.checkpoints import NANO, TOKENIZER, load_tokenizer
 from model.errors import RecordError
 from model.fields import QUESTIONS
 from model.prompt import Box, Point
-from model.training.finetune.cleaning import Splits, prepare
+from model.training.finetune.cleaning import Splits, name_of, prepare
 from model.training.finetune.records import Conversation, RegionRecord, Regions
 
 TOKENIZER_OF_NANO = load_tokenizer(NANO / TOKENIZER)
@@ -36,8 +36,10 @@ def region(image: Path, category: str, at: float = 5, caption: str = "A thing.",
     return RegionRecord(image, id, (Point(at + 2, 9),), Box(at, 5, at + 20, 25), None, conversations)
 
 
-def cleaned(*regions: RegionRecord, validation: tuple[RegionRecord, ...] = (), at_most: int = 9) -> Splits:
-    return prepare(Regions(list(regions)), Regions(list(validation)), TOKENIZER_OF_NANO, at_most)
+def cleaned(
+    *regions: RegionRecord, validation: tuple[RegionRecord, ...] = (), at_most: int = 9, before: tuple[str, ...] = ()
+) -> Splits:
+    return prepare(Regions(list(regions)), Regions(list(validation)), TOKENIZER_OF_NANO, at_most, set(before))
 
 
 def test_contradictions(folder: Path):
@@ -94,6 +96,23 @@ def test_few_that_validate_are_joined_by_others(folder: Path):
     assert cleaned(*regions, validation=many, at_most=50).held_out == 0, "enough validate"
 
 
+def test_what_the_base_was_trained_on_judges_nothing(folder: Path):
+    """As the data set grows, pictures that were trained on stay on that side, and so do their near-duplicates."""
+    few = [region(folder / f"{name}.png", "coin", at) for name in "abcd" for at in (2, 25)]
+    first = cleaned(*few)
+    before = tuple({name_of(one.image) for one in first.train})
+    more = [region(folder / f"{name}.png", "coin", at) for name in "abcdef" for at in (2, 25)]
+    second = cleaned(*more, at_most=50, before=before)
+    assert second.validation and not {name_of(one.image) for one in second.validation} & set(before)
+    again = cleaned(*few, before=tuple(name_of(folder / f"{name}.png") for name in "abcd"))
+    assert again.validation == [] and len(again.train) == 8, "nothing judges"
+    twin = [region(folder / name, "coin") for name in ("a.bmp", "b.png")]
+    known = (name_of(folder / "a.png"),)
+    assert {one.image.name for one in cleaned(*twin, region(folder / "a.png", "coin"), before=known).validation} == {
+        "b.png"
+    }
+
+
 def test_near_duplicates_are_held_out_together(folder: Path):
     """A picture that was saved again must not judge what was learned from it."""
     names = ("a.png", "a.bmp", "b.png", "c.png", "d.png", "e.png")
@@ -111,6 +130,14 @@ def test_only_so_many_judge(folder: Path):
     regions = tuple(region(folder / f"{name}.png", "coin") for name in "abcdef")
     few = [cleaned(regions[0], validation=order, at_most=2).validation for order in (regions, regions[::-1])]
     assert [one.image for one in few[0]] == [one.image for one in few[1]] and len(few[0]) == 2
+
+
+def test_a_picture_that_breaks_off_is_named(folder: Path):
+    """Its head is whole, so it is met only when pictures are compared."""
+    path = folder / "a.png"
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(RecordError, match="a.png is damaged"):
+        cleaned(*(region(folder / f"{name}.png", "coin") for name in "abc"))
 
 
 def test_what_cannot_be_seen(folder: Path):

@@ -98,6 +98,20 @@ def test_each_part_learns_and_video_s_does_not(version: Path):
     assert [any(p.requires_grad for p in block.parameters()) for block in blocks.children()] == [False] * 3 + [True] * 4
 
 
+def test_every_part_has_a_gradient_where_nothing_but_words_is_known(version: Path):
+    """No mask, no category, and none that counts in the batch: processes would wait for each other's gradients."""
+    pam = model.load("nano", threads=1)
+    regions = read_split(version, "train").regions
+    one = seen(regions[0], pam.tokenizer, Sight.of(pam.config, pam.image_size), np.random.default_rng(0))
+    bare = replace(one, mask=None, close_mask=None, category="")
+    trained, _ = parts.words(pam, 0, parts.categories(pam, regions))
+    counted = learner.count_words([bare])
+    loss, sums = trained([bare], {kind: 1 / count for kind, count in counted.items() if count})
+    loss.backward()
+    assert loss.isfinite() and not {learner.CLASS, learner.MASK} & set(sums)
+    assert [name for name, p in trained.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_masks_that_fill_their_picture_teach_numbers(version: Path, share: float):
     """In half precision, too, where the share of a full mask rounds to one: loss and gradients are finite."""
