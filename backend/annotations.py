@@ -129,13 +129,24 @@ def _words(field: WordField | None, results: Sequence[Node]) -> str:
     """What the annotator wrote or chose for one field; several entries are joined."""
     if field is None:
         return ""
-    entries = [e for result in results if result["from_name"].value == field.name for e in _entries(result, field)]
     if field.kind == "textarea":
-        return " ".join(filter(None, map(_text, entries)))
+        return " ".join(filter(None, map(_text, _entries_of(field, results))))
     # An option may be written as an alias; what the annotator read, and a model should learn, is what was shown.
     shown = dict(zip(field.options, field.shown, strict=False))
+    return ", ".join(dict.fromkeys(_text(shown.get(path) or path[-1]) for path in chosen(field, results)))
+
+
+def chosen(field: WordField, results: Sequence[Node]) -> list[tuple[str, ...]]:
+    """The options of a list that the results of one region hold, each as its path; none of a text area."""
+    if field.kind == "textarea":
+        return []
+    entries = _entries_of(field, results)
     paths = [tuple(map(_text, entry if isinstance(entry, list) else [entry])) for entry in entries]
-    return ", ".join(dict.fromkeys(_text(shown.get(path) or path[-1]) for path in paths if any(path)))
+    return [path for path in paths if any(path)]
+
+
+def _entries_of(field: WordField, results: Sequence[Node]) -> list[Any]:
+    return [e for result in results if result["from_name"].value == field.name for e in _entries(result, field)]
 
 
 def _entries(result: Node, field: WordField) -> list[Any]:

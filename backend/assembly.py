@@ -50,10 +50,11 @@ class Backend:
         self.jobs.close()
 
 
-def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backend:
+def assemble(settings: Settings, load: Callable[[], PAM] | None = None, reembeds: bool = True) -> Backend:
     """Put the parts together and begin to load the model; returns at once.
 
-    load: gives the model, instead of the one that the settings name. Raises LedgerError and JobsUnavailable.
+    load: gives the model, instead of the one that the settings name. reembeds: whether the memory is shown to a model
+    that has not seen it, where there is one. Raises LedgerError and JobsUnavailable.
     """
     ledger = Ledger(settings.data_dir / LEDGER, settings.journal_bytes)
     engine = Engine(
@@ -76,7 +77,7 @@ def assemble(settings: Settings, load: Callable[[], PAM] | None = None) -> Backe
 
     def on_swap() -> None:
         images.drop_stale()
-        if settings.memory:
+        if settings.memory and reembeds:
             reembedding.start()
 
     load_base = load or (lambda: load_from(settings.model))

@@ -35,10 +35,11 @@ _DRAWN_SECONDS = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class _Offer:
-    """What was said of a region last: its words, and the category that they are of."""
+    """What was said of a region last: its words, the category that they are of, and field to whose word it is."""
 
     words: Mapping[str, str]
     of: str
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,9 @@ class Follower:
         results: list[dict[str, Any]] = []
         sources: dict[str, str] = {}
         score = 1.0
-        for _, changed in zip(range(MOST_REGIONS), self._changed(request, config), strict=False):
+        # Of what no model can speak about there may be nothing to say: it must not keep others waiting.
+        changes = sorted(self._changed(request, config), key=lambda changed: not can_say(changed.words["category"]))
+        for changed in changes[:MOST_REGIONS]:
             mask = mask_in(changed.results, config, self._max_pixels)
             image = picture().encoded
             if mask.shape != (image.height, image.width):
@@ -163,7 +166,11 @@ class Follower:
             if suggestion and (suggestion.project_id, suggestion.task_id) != (request.project_id or 0, task.id):
                 suggestion = None
             offer = self._offer((request.project_id, task.id, region_id), suggestion, config)
-            redo = tuple(f for f in _FOLLOWING if f in config.words and words[f] == offer.words.get(f, ""))
+            redo = tuple(
+                f
+                for f in _FOLLOWING
+                if f in config.words and words[f] == offer.words.get(f, "") and offer.sources.get(f) != "annotator"
+            )
             if redo and category_name(words["category"]) != category_name(offer.of):
                 yield _Changed(region_id, results, words, offer, redo, suggestion)
 
@@ -172,7 +179,8 @@ class Follower:
     ) -> _Offer:
         if suggestion is not None:
             offered = offered_words(suggestion, config)
-            return _Offer(offered, suggestion.fitted_to or offered.get("category") or suggestion.category)
+            of = suggestion.fitted_to or offered.get("category") or suggestion.category
+            return _Offer(offered, of, suggestion.sources)
         with self._lock:
             return self._drawn.get(place, _Offer({}, ""))
 

@@ -74,9 +74,12 @@ def is_outdated(name: str, words: Mapping[str, str], suggestion: Suggestion | No
     """Whether the text of a field, as submitted in `words`, was left as it was offered for another category.
 
     An explanation speaks of its category in any case; a caption where it names it, unless the new category does so too.
+    What the annotator had written before it was offered is theirs.
     """
     text = words[name]
     if suggestion is None or name == "category" or not text or not words["category"]:
+        return False
+    if suggestion.sources.get(name) == "annotator":
         return False
     offered = suggestion.offered or {}
     first = offered.get("category") or suggestion.category

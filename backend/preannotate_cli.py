@@ -167,10 +167,10 @@ def _at_work(settings: Settings, project: int) -> Iterator[tuple[Backend, Studio
         )
     tasks = StudioTasks(studio, project)
     tasks.settings()  # whether it can be reached is said before the model is loaded
-    backend = assemble(settings)
+    backend = assemble(settings, reembeds=False)  # the server does, which would not see what is done here
     try:
         with Console(stderr=True).status("loading the model"):
             backend.engine.wait()
         yield backend, tasks
     finally:
-        backend.ledger.close()
+        backend.close()

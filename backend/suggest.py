@@ -65,6 +65,7 @@ class Suggester:
         self._limits = pictures.FetchLimits(settings.max_image_bytes, settings.image_timeout)
         self._stale: TTLCache[str, None] = TTLCache(10_000, _STALE_MEMORY.total_seconds())
         self._stale_lock = threading.Lock()
+        self._configs: dict[int, str] = {}
 
     def suggest(self, request: PredictRequest) -> list[Prediction]:
         """One prediction for a click or box, or for regions whose category was changed.
@@ -74,6 +75,7 @@ class Suggester:
         Raises BackendError of every kind; nothing is in the ledger then.
         """
         config = labeling_config.parse(request.label_config)
+        self._learn_config(request)
         self._engine.check_ready()
         if request.context is None:
             if len(request.tasks) == 1:
@@ -93,6 +95,13 @@ class Suggester:
         if prompt is None:
             return list(self._refit(request, request.tasks[0], config))
         return [self._answer(request, request.tasks[0], config, prompt)]
+
+    def _learn_config(self, request: PredictRequest) -> None:
+        """Let those who read annotations without being asked, as re-embedding does, read them with the same config."""
+        if (project_id := request.project_id) is None or self._configs.get(project_id) == request.label_config:
+            return
+        self._ledger.remember_label_config(project_id, request.label_config)
+        self._configs[project_id] = request.label_config
 
     def _read_prompt(self, request: PredictRequest, task: Task, config: LabelingConfig) -> SmartPrompt | None:
         with self._stale_lock:

@@ -153,7 +153,11 @@ class Memories:
         with self._file.writing() as db:
             for region_id, embedding in embeddings.items():
                 region, seen = (project_id, task_id, region_id), (model_version, embedding.astype(np.float16).tobytes())
-                db.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)", (*region, *seen))
+                db.execute(
+                    "INSERT OR REPLACE INTO embeddings SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM memories "
+                    "WHERE project_id = ?1 AND task_id = ?2 AND region_id = ?3)",
+                    (*region, *seen),
+                )
                 db.execute(
                     "INSERT INTO memories SELECT project_id, task_id, region_id, ?4, category, explanation, '', ?5 "
                     "FROM memories AS known WHERE project_id = ?1 AND task_id = ?2 AND region_id = ?3 AND "

@@ -16,6 +16,9 @@ from model import outline
 MOST = 100_000
 """Memories of a project that are looked through; the oldest give way."""
 
+_KEPT = 0.95
+"""Share of them that stays when the oldest give way."""
+
 NEIGHBOURS = 16
 """Memories that have a vote."""
 
@@ -78,8 +81,11 @@ class Index:
             self._count(self._memories[place], -1)
         for memory in memories:
             self._add(memory)
-        if len(self._memories) > 2 * len(self) + _SAMPLE or len(self) > MOST:
-            kept = [self._memories[place] for place in np.flatnonzero(self._alive)[-MOST:]]
+        alive = len(self)
+        if len(self._memories) > 2 * alive + _SAMPLE or alive > MOST:
+            # Some more go than must, so that it is not made anew with every task from then on.
+            most = MOST if alive <= MOST else math.ceil(_KEPT * MOST)
+            kept = [self._memories[place] for place in np.flatnonzero(self._alive)[-most:]]
             self._clear()
             for memory in kept:
                 self._add(memory)
@@ -144,8 +150,12 @@ class Index:
             self._fates.setdefault(category_name(memory.suggested), Counter())[kept] += count
         if memory.explanation:
             given = self._explanations.setdefault(category_name(memory.category), Counter())
-            given[memory.explanation] = given.pop(memory.explanation, 0) + count
-            self._explanations[category_name(memory.category)] = +given
+            if count > 0:
+                given[memory.explanation] = given.pop(memory.explanation, 0) + count  # the last among equals
+            else:
+                given.subtract({memory.explanation: -count})
+                if not given[memory.explanation]:
+                    del given[memory.explanation]
 
     def _typical(self) -> _Typical:
         if self._known is None or abs(len(self._memories) - self._known[0]) * 10 > self._known[0]:

@@ -14,9 +14,11 @@ from itertools import islice
 import numpy as np
 from cachetools import LRUCache
 
-from backend.annotations import by_region, is_mask, words_in
+from backend import closed_list
+from backend.annotations import by_region, chosen, is_mask, words_in
 from backend.category import category_name
 from backend.closed_list import can_say
+from backend.dataset.texts import is_boilerplate
 from backend.errors import LedgerError, RequestError
 from backend.labeling_config import LabelingConfig
 from backend.ledger import Ledger, Memory, Suggestion
@@ -250,38 +252,54 @@ def _of_task(project_id: int, task_id: int, ledger: Ledger, config: LabelingConf
     for annotation in ledger.annotations_of_task(project_id, task_id):
         if annotation.was_cancelled:
             continue
-        for region_id, words, has_mask in _named(annotation, config):
+        for region_id, words, category, has_mask in _named(annotation, config):
             suggestion = suggestions.get(region_id)
             if suggestion is not None and suggestion.embedding is not None:
-                memory = _memory(suggestion, suggestion.embedding, words)
+                memory = _memory(suggestion, suggestion.embedding, words, category)
                 yield memory
                 for seen, model_version, embedding in seen_since:
                     if seen == region_id and model_version != memory.model_version:
                         yield replace(memory, model_version=model_version, suggested="", embedding=embedding)
             elif has_mask and not config.video:
-                said = words["category"], words["explanation"]
+                said = category, _telling(words["explanation"])
                 yield Memory(task_id, region_id, UNSEEN, *said, "", np.zeros(0, np.float16))
 
 
-def _named(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str], bool]]:
-    """Id and words of each region that has a category, and whether it has a mask; a damaged one is passed over."""
+def _named(annotation: Annotation, config: LabelingConfig) -> Iterator[tuple[str, dict[str, str], str, bool]]:
+    """Id and words of each region that has a category, what a model calls that, and whether it has a mask.
+
+    A damaged one is passed over.
+    """
+    field = config.words.get("category")
+    labels = {} if field is None else {option: label for label, option in closed_list.labels(field).items()}
     for region_id, results in by_region(annotation.result).items():
         try:
             words = words_in(results, config)
             has_mask = any(is_mask(result, config) for result in results)
+            options = [] if field is None else chosen(field, results)
         except RequestError:
             continue
-        if words["category"]:
-            yield region_id, words, has_mask
+        if category := _telling(words["category"]):
+            yield region_id, words, labels.get(options[0], category) if len(options) == 1 else category, has_mask
 
 
-def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str]) -> Memory:
+def _telling(text: str) -> str:
+    """A text, or "" for one that says nothing, as in a data set."""
+    return "" if is_boilerplate(text) else text
+
+
+def _memory(suggestion: Suggestion, embedding: str, words: Mapping[str, str], category: str) -> Memory:
+    explanation = words["explanation"]
+    # What memory offered and nobody touched is an echo of those who wrote it: with it a slip would outvote its mends.
+    is_echo = suggestion.sources.get("explanation") == "memory" and explanation == (suggestion.offered or {}).get(
+        "explanation"
+    )
     return Memory(
         suggestion.task_id,
         suggestion.region_id,
         suggestion.model_version,
-        words["category"],
-        "" if is_outdated("explanation", words, suggestion) else words["explanation"],
+        category,
+        "" if is_echo or is_outdated("explanation", words, suggestion) else _telling(explanation),
         suggestion.category if suggestion.sources.get("category", "model") == "model" else "",
         from_text(embedding),
     )

@@ -85,6 +85,31 @@ def test_what_is_written_on_an_open_click_is_not_overwritten(annotator: Annotato
     assert text(prediction, "caption") == "Mine." and text(prediction, "category") == "coin"
 
 
+def test_what_was_written_before_it_was_offered_is_the_annotators(annotator: Annotator, backend: Backend):
+    """An explanation given on the open click, accepted, then another category: it stays on the screen, in memory and in
+    the data set."""
+    click = drawn(*COIN)
+    (offered,) = ask(annotator, [click, said(click, "explanation", "Mine, by hand.")])
+    (again,) = ask(annotator, changed(offered, category="silver medal"))
+    assert text(again, "explanation") == "Mine, by hand." and "silver medal" in text(again, "caption")
+    annotator.submit(offered, 1, "silver medal", "Mine, by hand.")
+    (annotation,) = backend.ledger.annotations_of_task(3, 3)
+    (region,) = corrected_regions(annotation, parse(CONFIG), backend.ledger.suggestion, 10**7)
+    assert not is_outdated("explanation", region.words, backend.ledger.suggestion(region.region_id))
+    assert text(annotator.click(*COINS[1]), "explanation") == "Mine, by hand."
+
+
+def test_what_cannot_be_said_keeps_no_other_region_waiting(annotator: Annotator):
+    """Eight regions with names that no model can say come first in the context: the ninth is redone all the same."""
+    prediction = annotator.click(*COIN)
+    context: list[dict[str, Any]] = []
+    for number in range(8):
+        odd = changed(prediction, category="x" * 300, explanation="", caption="")
+        context += [result | {"id": f"odd{number}"} for result in odd]
+    (answer,) = ask(annotator, context + changed(prediction, category="silver medal"))
+    assert "silver medal" in text(answer, "caption")
+
+
 def test_a_given_option_of_a_closed_list_comes_back_as_it_is_written(annotator: Annotator):
     """An option may be an alias: the screen knows it by that."""
     assert CLOSED != CONFIG

@@ -110,6 +110,84 @@ def test_other_projects_know_nothing_of_it(annotator: Annotator, client: FlaskCl
     assert text(Annotator(client, photos, coins, project=4).click(*COINS[1]), "category") == own
 
 
+def test_an_explanation_that_was_offered_has_no_vote_of_its_own(annotator: Annotator):
+    """Else a slip that was waved through three times would outvote two who mend it."""
+    annotator.submit(annotator.click(*COINS[0]), 1, "tetradrachm", "Bad.")
+    for number, place in enumerate(COINS[1:4], start=2):
+        echo = annotator.click(*place)
+        assert text(echo, "explanation") == "Bad."
+        annotator.tell("ANNOTATION_CREATED", number, echo["result"])
+    for number, place in enumerate((COINS[4], (260, 125)), start=9):
+        annotator.submit(annotator.click(*place), number, "tetradrachm", "Good.")
+    assert text(annotator.click(215, 51), "explanation") == "Good."
+
+
+def test_texts_that_say_nothing_are_not_learned(annotator: Annotator):
+    """The data set leaves them out, too."""
+    own = text(annotator.click(*COINS[1]), "category")
+    for number, category in enumerate(("n/a", "...", "TODO"), start=1):
+        annotator.submit(annotator.click(*COINS[0]), number, category, "n/a")
+    assert text(annotator.click(*COINS[1]), "category") == own
+    annotator.submit(annotator.click(*COINS[0]), 9, "tetradrachm", "n/a")
+    last = annotator.click(*COINS[1])
+    assert text(last, "category") == "tetradrachm" and text(last, "explanation") != "n/a"
+
+
+def test_leaves_of_one_name_are_told_apart(annotator: Annotator, backend: Backend):
+    """A taxonomy may have a bat that flies and one that hits: memory knows each by the model's name for it."""
+    tree = {"Animal": ("bat", "cat"), "Sport": ("bat", "ball")}
+    choices = "".join(
+        f'<Choice value="{top}">{"".join(f"""<Choice value="{leaf}"/>""" for leaf in leaves)}</Choice>'
+        for top, leaves in tree.items()
+    )
+    before = '<TextArea name="category" toName="image" perRegion="true" editable="true" maxSubmissions="1" rows="1"/>'
+    captured = capture("predict_1_click")["label_config"]
+    assert before in captured
+    config = captured.replace(before, f'<Taxonomy name="category" toName="image" perRegion="true">{choices}</Taxonomy>')
+
+    def click(x: float, y: float) -> list[dict[str, Any]]:
+        request = copy.deepcopy(capture("predict_1_click")) | {"project": "3.1", "label_config": config}
+        request["params"]["context"]["result"][0]["value"] |= {"x": 100 * x / 384, "y": 100 * y / 303}
+        (prediction,) = annotator.client.post("/predict", json=request).json["results"]
+        return prediction["result"]
+
+    def chosen(results: list[dict[str, Any]]) -> list[Any]:
+        return [r["value"]["taxonomy"] for r in results if r["from_name"] == "category"]
+
+    for number, path in ((1, ["Sport", "bat"]), (2, ["Animal", "bat"])):
+        for k in range(3):
+            results = [r for r in click(*COINS[k]) if r["from_name"] != "category"]
+            common = {key: results[0][key] for key in ("id", "to_name", "original_width", "original_height")}
+            word = common | {"image_rotation": 0, "from_name": "category", "type": "taxonomy"}
+            annotator.tell("ANNOTATION_CREATED", 10 * number + k, [*results, word | {"value": {"taxonomy": [path]}}])
+        assert chosen(click(*COINS[4])) == [[path]]
+        names = {m.category for m in backend.ledger.memories.newest(3, backend.engine.version, 9)}
+        assert names == {" ".join(path)}
+        for k in range(3):
+            annotator.forget(10 * number + k)
+
+
+def test_what_was_forgotten_while_a_model_looked_stays_so(annotator: Annotator, backend: Backend):
+    """Deleted in the middle of re-embedding: nothing of it is kept."""
+    annotator.submit(annotator.click(*COINS[0]), 1, "tetradrachm")
+    annotator.click(*COINS[1])
+    (memory,) = backend.ledger.memories.newest(3, backend.engine.version, 5)
+    annotator.forget(1)
+    annotator.click(*COINS[1])
+    backend.suggester.memories.see(3, 3, "another", {memory.region_id: memory.embedding})
+    assert backend.ledger.memories.embeddings_of_task(3, 3) == []
+
+
+def test_a_config_that_changed_is_everybodys(annotator: Annotator, backend: Backend):
+    """Clicks bring it; what reads annotations in the background must not read them with the one before."""
+    annotator.click(*COINS[0])
+    request = copy.deepcopy(capture("predict_1_click")) | {"project": "3.1"}
+    request["label_config"] = request["label_config"].replace("<View>", "<View><!-- new -->", 1)
+    assert annotator.client.post("/predict", json=request).status_code == 200
+    project = backend.ledger.project(3)
+    assert project is not None and project.label_config == request["label_config"]
+
+
 def test_what_is_taken_back_is_forgotten(annotator: Annotator):
     """Deleted, cancelled or emptied: the model speaks for itself again."""
     own = text(annotator.click(*COINS[1]), "category")
