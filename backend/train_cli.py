@@ -43,7 +43,9 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a process.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures; with none a thread does.")] = 0,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
-    precision: Annotated[str, typer.Option(help="What is computed in: auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="What is computed in: float32, bfloat16, or auto: what the device is fast in.")
+    ] = "auto",
     sharded: Annotated[bool, typer.Option("--sharded", help="GPUs share the weights (FSDP).")] = False,
 ) -> None:
     """Train a model on corrected regions: perceiver, projectors and language model.

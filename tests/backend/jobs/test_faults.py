@@ -97,7 +97,7 @@ def plan(queue: JobQueue, data: Path, kind: str, project: int) -> tuple[int, str
     job, is_new = queue.submit(kind, project, parameters, cause="a test")
     assert is_new
     queue.folder(job.id).mkdir(parents=True)
-    (queue.folder(job.id) / "plan.json").write_text(f'{{"data": "{data}", "base": "nano"}}')
+    (queue.folder(job.id) / "plan.json").write_text(f'{{"data": "{data}", "base": "nano", "options": []}}')
     return job.id, kind
 
 
