@@ -57,6 +57,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Held-out regions that a newly trained model must have been judged on before it may take over.",
     )
+    models_kept: int = Field(
+        10,
+        ge=2,
+        description="Trained models that are kept, each as large as the first one; the oldest that do not answer go.",
+    )
     most_regions: int = Field(24, ge=1, le=1000, description="Most regions of an image that are found without a click.")
     nested: bool = Field(True, description="Whether objects that lie in other objects are found without a click, too.")
     points_per_side: int = Field(

@@ -84,7 +84,17 @@ def rollback(settings: Settings) -> None:
 
 
 @app.command()
-@with_settings("data_dir", "model", "promotion_regions")
+@with_settings("data_dir", "model")
+def remove(settings: Settings, version: Version) -> None:
+    """Delete a version that does not answer, to make room on the disk."""
+    from backend.models import registry_of
+
+    registry_of(settings).remove(version)
+    print(f"{version} is gone")
+
+
+@app.command()
+@with_settings("data_dir", "model", "promotion_regions", "models_kept")
 def consider(
     settings: Settings,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `pam-studio train --out` has filled.")],

@@ -24,7 +24,7 @@ class Decision:
 def consider(registry: Registry, run: Path) -> Decision:
     """Keep what a training made in the folder `run`, and let it answer if it has earned it; see `rule`.
 
-    It may be killed and called again. Raises ModelsError or
+    It may be killed and called again. The oldest versions make room where there are too many. Raises ModelsError or
     CheckpointError for a training that is not finished, whose checkpoint is damaged or is not the one that its report
     is about; nothing is kept then.
     """
@@ -44,6 +44,7 @@ def consider(registry: Registry, run: Path) -> Decision:
     if verdict.passed and not registry.promote(report.version, verdict.reason, instead_of=(answering,)):
         verdict = Verdict(False, "another model took over meanwhile: train from that one")
         _note(registry, report, against, verdict)
+    registry.remove_oldest()
     return Decision(report.version, verdict.passed, verdict.reason)
 
 

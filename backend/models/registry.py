@@ -36,7 +36,7 @@ CHECKPOINT = "checkpoint"
 _COPIED = (REPORT, "report.md", "curves.png")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 _HISTORY = 1000
-_BEGUN = ".adding-"
+_BEGUN = ".changing-"
 
 
 class Promotion(BaseModel):
@@ -97,12 +97,13 @@ class Registry:
     base:  the model that the settings name.
     least: held-out regions that a model must have been judged on to be promoted: on few, a fifth of the categories lost
            may pass as noise.
+    most:  versions that are kept; beyond them the oldest go.
 
     Every method raises ModelsError when the folder cannot be read or written; then nothing has changed.
     """
 
-    def __init__(self, folder: Path, base: str, least: int):
-        self.folder, self.base, self.least = folder, base, least
+    def __init__(self, folder: Path, base: str, least: int, most: int = 10):
+        self.folder, self.base, self.least, self.most = folder, base, least, most
 
     def active(self) -> Active:
         """What answers. With another model in the settings than the promotions were for, it is that one."""
@@ -171,6 +172,24 @@ class Registry:
             self._replace(now, (*now.answers, version), "promoted", reason)
             return True
 
+    def remove(self, version: str) -> None:
+        """Delete a version, to make room. Raises ModelsError for the one that answers."""
+        with self._changing():
+            self.version(version)
+            if version == self.active().version:
+                raise ModelsError(f"{version} answers: roll back or promote another one first")
+            self._remove(version)
+
+    def remove_oldest(self) -> list[str]:
+        """Delete the oldest versions beyond `most`, and say which; neither the one that answers nor the newest."""
+        with self._changing():
+            names = self.names()
+            answers = self.active().version
+            gone = [name for name in names[:-1] if name != answers][: max(0, len(names) - self.most)]
+            for name in gone:
+                self._remove(name)
+            return gone
+
     def roll_back(self) -> Promotion:
         """Let the version answer that did before; one that is gone is passed over. Raises ModelsError for the first."""
         with self._changing():
@@ -213,9 +232,15 @@ class Registry:
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
+    def _remove(self, version: str) -> None:
+        # Out of sight in one step: half a version must never be listed. What a kill leaves, the next change removes.
+        gone = Path(tempfile.mkdtemp(prefix=_BEGUN, dir=self.folder))
+        (self.folder / version).rename(gone / version)
+        shutil.rmtree(gone, ignore_errors=True)
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold the lock; what another process had begun to add when it was killed goes."""
+        """Hold the lock; what another process had begun to add or to remove when it was killed goes."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / ".lock", "a") as file:
@@ -232,7 +257,7 @@ class Registry:
 
 def registry_of(settings: Settings) -> Registry:
     """The models of the data folder."""
-    return Registry(settings.data_dir / "models", settings.model, settings.promotion_regions)
+    return Registry(settings.data_dir / "models", settings.model, settings.promotion_regions, settings.models_kept)
 
 
 def _age(version: Path) -> tuple[int, str]:

@@ -46,6 +46,8 @@ def test_one_training_after_another(data: Path, tmp_path: Path):
     assert said(data, "rollback").output == f"{better[1]} answers again, instead of {worse[1]}\n"
     assert said(data, "promote", "base").output == "nano answers now\n"
     assert "was active" in said(data, "list").output and registry(data).active().version is None
+    assert said(data, "remove", worse[1]).output == f"{worse[1]} is gone\n"
+    assert worse[1] not in said(data, "list").output
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,17 @@ def test_a_better_model_takes_over(models: Registry, tmp_path: Path):
     assert models.active().answers == (None, version) and len(models.active().history) == 1
 
 
+def test_the_oldest_versions_make_room(tmp_path: Path):
+    """A training every night: what answers, and the last that were kept aside, are all that the disk holds."""
+    models = Registry(tmp_path / "models", "nano", 20, most=2)
+    better, answers = run(tmp_path / "1")
+    assert consider(models, better).promoted
+    for seed in (2, 3):
+        last = consider(models, run(tmp_path / str(seed), seed, WORSE, base=answers)[0])
+        assert not last.promoted
+    assert models.names() == [answers, last.version]
+
+
 def test_a_worse_model_is_kept_aside_with_the_reason(models: Registry, tmp_path: Path):
     """It can be looked at, and be promoted by hand, by whoever says so."""
     folder, version = run(tmp_path / "run", fields=WORSE)
@@ -137,18 +148,19 @@ def test_killed_while_it_is_decided(tmp_path: Path):
 
 
 def work(folder: Path, runs: list[Path]) -> None:
-    """Add, promote and roll back without end."""
-    models = Registry(folder, "nano", 20)
+    """Add, promote, roll back and make room without end."""
+    models = Registry(folder, "nano", 20, most=2)
     while True:
         for finished in runs:
             models.add(finished, finished.name)
             models.promote(finished.name, "better")
         models.roll_back()
+        models.remove_oldest()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_at_any_moment_the_one_or_the_other_answers(tmp_path: Path):
-    """SIGKILL in the middle of adding, promoting and rolling back: what is active is whole, and the work goes on."""
+    """SIGKILL while versions are added, promoted, rolled back and removed: what is active is whole, and work goes on."""
     chance, folder = random.Random(3), tmp_path / "models"
     runs = []
     for name in ("a", "b", "c"):
@@ -178,4 +190,4 @@ def test_killed_at_any_moment_the_one_or_the_other_answers(tmp_path: Path):
             shutil.rmtree(folder, ignore_errors=True)
     assert len(seen) > 1
     Registry(folder, "nano", 20).add(runs[0], "a")
-    assert not list(folder.glob(".adding-*")) and not list(folder.glob(".active*"))
+    assert not list(folder.glob(".changing-*")) and not list(folder.glob(".active*"))

@@ -67,6 +67,30 @@ def test_a_version_that_is_gone_is_passed_over(models: Registry):
     assert models.roll_back().version == "a"
 
 
+def test_the_oldest_make_room(models: Registry, tmp_path: Path):
+    """A training every night must not fill the disk; what answers stays, and so does what has just come."""
+    models.promote("a", "")
+    few = Registry(models.folder, models.base, models.least, most=2)
+    assert few.remove_oldest() == ["b"] and few.names() == ["a", "c"] and few.remove_oldest() == []
+    few.add(light(tmp_path / "runs" / "d", "d"), "d")
+    assert few.remove_oldest() == ["c"] and few.names() == ["a", "d"]
+    few.promote("d", "")
+    few.add(light(tmp_path / "runs" / "e", "e"), "e")
+    assert few.remove_oldest() == ["a"] and few.active().version == "d"
+    assert few.roll_back().version is None, "what is gone is passed over"
+
+
+def test_what_answers_is_not_removed(models: Registry):
+    """Nor anything half: one that is gone is gone as a whole."""
+    models.promote("b", "")
+    with pytest.raises(ModelsError, match="b answers: roll back"):
+        models.remove("b")
+    models.remove("a")
+    assert models.names() == ["b", "c"] and not list(models.folder.glob(".changing-*"))
+    with pytest.raises(ModelsError, match="'a' is no version"):
+        models.remove("a")
+
+
 def test_promotion_over_another_model_than_the_one_compared_with(models: Registry):
     """Somebody promoted by hand meanwhile: nothing is promoted over a model that it was not held against."""
     models.promote("b", "by hand")
