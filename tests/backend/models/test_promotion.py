@@ -160,7 +160,7 @@ def work(folder: Path, runs: list[Path]) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_at_any_moment_the_one_or_the_other_answers(tmp_path: Path):
-    """SIGKILL while versions are added, promoted, rolled back and removed: what is active is whole, and work goes on."""
+    """SIGKILL while versions are added, promoted, rolled back and removed: what is active is whole; work goes on."""
     chance, folder = random.Random(3), tmp_path / "models"
     runs = []
     for name in ("a", "b", "c"):
