@@ -68,8 +68,9 @@ class ProjectMemories:
     """The memories of all projects. Any thread may call it.
 
     What changed in a project since the last time is read by the call that comes next. The first reading of all took
-    1.1 s for 10,000 regions with brush masks on 512 x 512 pixels (benchmarks/memory.py) and grows with their number. So `prepare` should be called when a task is opened; who asks meanwhile waits PATIENCE
-    seconds, and then does without.
+    1.1 s for 10,000 regions with brush masks on 512 x 512 pixels (benchmarks/memory.py) and grows with their number.
+    So `prepare` should be called when a task is opened; who asks meanwhile waits PATIENCE seconds, and then does
+    without.
     """
 
     def __init__(self, ledger: Ledger):
