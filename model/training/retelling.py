@@ -49,17 +49,26 @@ def retell(pam: PAM, seed: int, count: int, *, follow: bool = False) -> dict[str
     follow: whether the model follows the thing by itself, from a box on the first frame, or is given the true masks.
     """
     right: dict[str, list[bool]] = defaultdict(list)
+    for part, facts in tellings(pam, seed, count, follow=follow):
+        for fact, value in facts.items():
+            right[f"{part}{fact}"].append(value)
+    means = {name: round(float(np.mean(values)), 3) for name, values in right.items()}
+    return {"clips": len(right["way"]), **means}
+
+
+def tellings(pam: PAM, seed: int, count: int, *, follow: bool = False) -> Iterator[tuple[str, dict[str, bool]]]:
+    """What `retell` counts: for each part of each clip, "" or "later, ", and what the caption is right about.
+
+    A part on which the masks show nothing is passed over.
+    """
     for clip, *parts in halves(seed, count):
         masks = followed(pam, clip) if follow else clip.masks
         said = ""
-        for name, frames in zip(("", "later, "), parts, strict=True):
+        for part, frames in zip(("", "later, "), parts, strict=True):
             if not any(masks[i].any() for i in frames):
                 continue
             previous, said = said, told(pam, clip, masks, frames, said)
-            for fact, value in judged(said, clip.story(frames), previous).items():
-                right[f"{name}{fact}"].append(value)
-    means = {name: round(float(np.mean(values)), 3) for name, values in right.items()}
-    return {"clips": len(right["way"]), **means}
+            yield part, judged(said, clip.story(frames), previous)
 
 
 def followed(pam: PAM, clip: DrawnClip) -> list[np.ndarray]:

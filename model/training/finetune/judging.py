@@ -22,6 +22,7 @@ from model.training import reliability
 from model.training.evaluation import Click, Trial, attempt, hedged, held_out
 from model.training.finetune.files import read_frames, read_image, read_mask
 from model.training.finetune.records import RegionRecord
+from model.training.retelling import tellings
 from model.training.shapes import UNKNOWN
 
 METRICS = {"mask": "IoU", "category": "accuracy", "explanation": "rouge-l", "caption": "rouge-l"}
@@ -33,7 +34,10 @@ LEAST_KNOWN = 40
 """Fields whose scores are fitted after training, and answers that this takes."""
 
 OLD = 1_000_004
-"""Number of the series of drawn scenes that shows whether old words are forgotten; nothing else draws it."""
+"""Number of the series of drawn scenes and clips that shows what was forgotten; nothing else draws it."""
+
+CLIPS = "way in clips"
+"""Whether a caption says where the thing of a drawn clip goes from and to, or stays."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,9 @@ def _judge_clip(pam: PAM, region: RegionRecord) -> Judged:
 class Verdict:
     """What became of a model.
 
-    regions: on corrections. old: on drawn scenes of old things, a field to how good each answer was, as in Judged.
-    trials: of these, field to scores (see Judged) and whether the answers were right.
+    regions: on corrections. old: on drawn scenes of old things, a field to how good each answer was, as in Judged; and
+    under CLIPS, on drawn clips.
+    trials: of the scenes, field to scores (see Judged) and whether the answers were right.
     """
 
     regions: Sequence[Judged]
@@ -127,8 +132,11 @@ class Verdict:
         return cls(**{**data, "regions": [Judged(**one) for one in data["regions"]]})
 
 
-def verdict(pam: PAM, regions: Sequence[RegionRecord], scenes: int, on_one: Callable[[], None]) -> Verdict:
-    """Judge a model on corrected regions, and on drawn scenes of old things, which only nano knows."""
+def verdict(pam: PAM, regions: Sequence[RegionRecord], scenes: int, clips: int, on_one: Callable[[], None]) -> Verdict:
+    """Judge a model on corrected regions, and on drawn scenes and clips of old things, which only nano knows.
+
+    on_one: called for each region and each scene.
+    """
 
     def clicks() -> Iterator[Click]:
         for click in held_out(OLD, scenes):
@@ -140,7 +148,9 @@ def verdict(pam: PAM, regions: Sequence[RegionRecord], scenes: int, on_one: Call
     fitted = {
         name: [(t.words.log_probabilities[name], t.right(name)) for t in known if t.words[name]] for name in SCORED
     }
-    return Verdict(judged, {name: [_old(trial, name) for trial in trials] for name in METRICS}, fitted)
+    old: dict[str, list[float | None]] = {name: [_old(trial, name) for trial in trials] for name in METRICS}
+    old[CLIPS] = [float(facts["way"]) for _, facts in tellings(pam, OLD, clips)]
+    return Verdict(judged, old, fitted)
 
 
 def recalibrated(calibration: Mapping[str, tuple[float, float]], found: Verdict) -> dict[str, tuple[float, float]]:

@@ -96,8 +96,8 @@ def as_markdown(report: dict[str, Any]) -> str:
 def _old(found: dict[str, Any]) -> list[str]:
     if not found["regions"]:
         return []
-    head = f"What it could before, on {found['regions']} drawn scenes:"
-    return [head, "", *_rows(("field", "metric", "scenes", "before", "after"), _means(found["fields"])), ""]
+    head = "What it could before, on drawn scenes and clips:"
+    return [head, "", *_rows(("field", "metric", "things", "before", "after"), _means(found["fields"])), ""]
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -34,8 +34,8 @@ from model.training.precision import fast_dtype
 CHECKPOINT, REPORT, MARKDOWN, CURVES, BEFORE = "checkpoint", "report.json", "report.md", "curves.png", "before.json"
 RANKER = "ranker.pt"
 
-OLD_SCENES = 60
-"""Drawn scenes on which is seen whether old words were forgotten, and that scores are fitted on."""
+OLD_SCENES, OLD_CLIPS = 60, 20
+"""Drawn scenes and clips on which is seen whether old words were forgotten; scores are fitted on the scenes."""
 
 LEAST_STEPS, LAPS = 500, 3
 """Steps that are worth it however little there is to learn from, and how often all of much is read."""
@@ -224,10 +224,8 @@ class _Run:
 
     def _verdict(self, pam: PAM, stage: str, start: int) -> Verdict:
         done = itertools.count(start + 1)
-        return verdict(
-            pam, self.splits.validation, OLD_SCENES if self.plan.rehearsed else 0,
-            lambda: self.progress(stage, next(done)),
-        )  # fmt: skip
+        scenes, clips = (OLD_SCENES, OLD_CLIPS) if self.plan.rehearsed else (0, 0)
+        return verdict(pam, self.splits.validation, scenes, clips, lambda: self.progress(stage, next(done)))
 
     def _finished(self) -> PAM:
         """The base with what was learned."""
