@@ -20,6 +20,7 @@ from backend.watch_cli import watch
 from backend.weights_cli import app as weights
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # else lines end where they do in the docstrings
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Click an object, get its mask, category, explanation and caption: a Label Studio ML backend.",

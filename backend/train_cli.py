@@ -12,6 +12,9 @@ REFUSED = 2
 """Exit code where the data or the folder cannot be used. It is 1 where something failed that may go well another time,
 as on a full disk, and 128 plus the signal's number where a signal ended the run."""
 
+RUNS = Path("data/training")
+"""Where runs are whose folder was not chosen."""
+
 _CLASSES = 30
 """That are shown, by name; the report has all."""
 
@@ -20,8 +23,14 @@ def train(
     data: Annotated[
         Path, typer.Option(help="A version of a data set, or a YAML, JSONL or JSON file of the official trainer.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the run; started again with it, a run goes on where it was.")],
     base: Annotated[str, typer.Option(help="What learns: nano, a folder, or a Hugging Face id.")] = "nano",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; started again with it, a run goes on where it was. By default one in "
+            "data/training, named after data and base."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps; by default what suits the data.")] = None,
     masks: Annotated[bool, typer.Option("--masks", help="What finds masks learns too, from corrected masks.")] = False,
     mask_steps: Annotated[int, typer.Option(min=1, help="Steps of that.")] = 150,
@@ -51,7 +60,8 @@ def train(
     """Train a model on corrected regions: perceiver, projectors and language model.
 
     The folder then holds checkpoint/ (for --model), report.md with a table of before and after, curves.png and
-    tensorboard/. Several processes: torchrun --nproc-per-node N -m backend train …
+    tensorboard/. `pam-studio models consider` lets it answer if it has earned it. Several processes: torchrun
+    --nproc-per-node N -m backend train …
     """
     for option, value, known in (
         ("--device", device, ("auto", "cpu")),
@@ -69,6 +79,7 @@ def train(
 
     torch.set_num_threads(threads)
     console = Console(stderr=True)
+    out = out or RUNS / f"{data.resolve().stem}-{Path(base).name}"
     options = Options(
         data, base, out, steps, masks, mask_steps, batch, rehearse, seed, rate, rank, judged, device, sharded,
         precision,
@@ -131,3 +142,4 @@ def _print(report: dict[str, Any], out: Path) -> None:
     if classes.row_count:
         console.print(classes)
     console.print(f"{out}/checkpoint, {out}/report.md, {out}/curves.png", highlight=False, soft_wrap=True)
+    console.print(f"to let it answer: pam-studio models consider {out}", highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model.checkpoints import Checkpoint
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # else lines end where they do in the docstrings
     no_args_is_help=True,
     help="""Show, convert and verify checkpoints.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backend.jobs import Job, JobQueue
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # else lines end where they do in the docstrings
     no_args_is_help=True,
     help="""Show, start and cancel background jobs: trainings, and tracks of objects through videos.
 

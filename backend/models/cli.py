@@ -11,6 +11,7 @@ from backend.options import with_settings
 from backend.settings import Settings
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # else lines end where they do in the docstrings
     help="""List the models that were trained, and choose the one that answers.
 
     A running backend takes another model over within seconds, between two requests. While that one is loaded, both are

@@ -63,9 +63,22 @@ def test_a_run_prints_what_it_brought(tmp_path: Path):
     assert code == 0, told
     assert "words: 1 of 3" in told and "rouge-l" in told and "checkpoint" in told
     assert "before → after, by class" in told and "cup" in told
-    (tmp_path / "run" / "report.json").unlink()
+    assert f"pam-studio models consider {tmp_path / 'run'}" in told
     code, told = train(*arguments, "--seed", 1)
     assert code == 2 and "another run (seed 0, not 1)" in told
+    code, told = train(*arguments)
+    assert code == 0 and "is done already" in told and "rouge-l" in told
+
+
+def test_a_run_without_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As the README has it: it goes where the same command finds it again, under the version that `latest` leads to."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "data" / "regions" / "v0001", photographs(), ["pam_jsonl", "coco"])
+    (tmp_path / "data" / "regions" / "latest").symlink_to("v0001")
+    arguments = ("--data", "data/regions/latest", "--base", "nano", "--steps", 1, "--batch", 1, "--rehearse", 0)
+    code, told = train(*arguments, "--device", "cpu", "--judged", 1)
+    assert code == 0 and "data/training/v0001-nano/checkpoint" in told, told
+    assert (tmp_path / "data" / "training" / "v0001-nano" / "report.json").is_file()
 
 
 def test_help_does_not_wait_for_pytorch():

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from model.checkpoints import CONFIG, load, save
-from model.errors import RecordError, TrainingError
+from model.errors import CheckpointError, RecordError, TrainingError
 from model.pam import PAM
 from model.training.finetune import learner, parts, rankers, report
 from model.training.finetune.cleaning import Splits, name_of, prepare
@@ -92,10 +93,13 @@ def run(
     Raises RecordError where the data cannot be learned from, TrainingError where the folder cannot be used,
     CheckpointError where the base cannot be loaded or the disk is full, and loop.Stopped when a signal came.
     """
-    if (done := options.out / REPORT).is_file():
-        say(f"{options.out} is done already")
-        return json.loads(done.read_text(encoding="utf-8"))
-    return _Run(options, show, say).whole()
+    done = options.out / REPORT
+    if not done.is_file():
+        return _Run(options, show, say).whole()
+    with suppress(RecordError, CheckpointError):  # it needs its data no more
+        _Run(options, show, say)  # raises where it is another run that is done
+    say(f"{options.out} is done already")
+    return json.loads(done.read_text(encoding="utf-8"))
 
 
 class _Run:
