@@ -17,29 +17,30 @@ from pathlib import Path
 GRACE_SECONDS = 8.0
 
 _NICEST = 19
-_LINUX = {
-    "/proc/self/oom_score_adj": 800,
-    # A desktop's scheduler weighs sessions before it weighs processes: being nice within one's own is no use there.
-    "/proc/self/autogroup": _NICEST,
-}
+_FIRST_KILLED = 800
 
 
-def hold(command: list[str]) -> int:
-    """Run `command` in a process group of its own until it ends or stdin closes.
+def hold(command: list[str], nice: bool = False) -> int:
+    """Run `command` in a session of its own until it ends or stdin closes.
 
-    Its exit status; 128 and the signal's number, as in a shell, where a signal ended it.
+    Its exit status; 128 and the signal's number, as in a shell, where a signal ended it. nice: whether it, and all that
+    it starts, come after others: for the processor, the disk, and, where it runs out, for memory. What the system does
+    not know of this is left out.
     """
+    if nice:
+        _step_back()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    if nice:
+        # A desktop's scheduler weighs sessions before it weighs processes: being nice within one's own is no use there.
+        _write(Path(f"/proc/{process.pid}/autogroup"), _NICEST)
     threading.Thread(target=_stop_when_stdin_closes, args=(process,), daemon=True).start()
     status = process.wait()
     _signal_group(process, signal.SIGKILL)
     return 128 - status if status < 0 else status
 
 
-def step_back() -> None:
-    """Let this process, and all that it starts, come after others: for the processor, the disk, and, where it runs out,
-    for memory. What the system does not know of this is left out.
-    """
+def _step_back() -> None:
+    """Let this process come after others, and what it will start."""
     import psutil  # only now: a leash that lowers nothing starts without it
 
     process = psutil.Process()
@@ -47,9 +48,12 @@ def step_back() -> None:
         process.nice(_NICEST)
     with suppress(OSError, psutil.Error, AttributeError):  # not every system tells reads apart
         process.ionice(psutil.IOPRIO_CLASS_IDLE)
-    for path, value in _LINUX.items():
-        with suppress(OSError):
-            Path(path).write_text(str(value))
+    _write(Path("/proc/self/oom_score_adj"), _FIRST_KILLED)
+
+
+def _write(path: Path, value: int) -> None:
+    with suppress(OSError):
+        path.write_text(str(value))
 
 
 def _stop_when_stdin_closes(process: subprocess.Popen) -> None:
@@ -71,7 +75,5 @@ def _signal_group(process: subprocess.Popen, number: signal.Signals) -> None:
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    if words[:1] == ["--nice"]:
-        step_back()
-        words = words[1:]
-    sys.exit(hold(words))
+    nice = words[:1] == ["--nice"]
+    sys.exit(hold(words[1:] if nice else words, nice))

@@ -63,6 +63,21 @@ def test_passes_the_exit_status_on() -> None:
     leash.stdin.close()
 
 
+def test_a_nice_command_comes_after_others() -> None:
+    """Its session too, where the kernel weighs sessions first, as on desktops; the holder's stays as it was."""
+    own = Path("/proc/self/autogroup")
+    before = own.read_text() if own.exists() else None
+    wanted = ["/proc/self/oom_score_adj", *([str(own)] if before else [])]
+    code = "import os, sys, time; time.sleep(1); print(os.nice(0), *(open(path).read() for path in sys.argv[1:]))"
+    words = [*LEASH, "--nice", sys.executable, "-c", code, *wanted]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leash:
+        assert leash.stdout is not None
+        nice, score, *session = leash.stdout.read().split()
+    assert (nice, score) == ("19", "800")
+    if before:
+        assert session[1:] == ["nice", "19"] and session[0] != before.split()[0] and own.read_text() == before
+
+
 def process_ids(path: Path) -> list[int]:
     wait_for(lambda: path.is_file() and len(path.read_text().split()) == 2)
     return [int(line) for line in path.read_text().split()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import shutil
@@ -33,7 +34,9 @@ def trained(seed: int) -> tuple[Path, str]:
     for name, weights in pam.named_parameters():
         if name.startswith(("perceiver", "language", "semantic_projector")):
             weights.mul_(1 + 0.02 * torch.randn(weights.shape, generator=chance))
-    folder = Path(tempfile.mkdtemp(prefix="pam-test-")) / "checkpoint"
+    made = Path(tempfile.mkdtemp(prefix="pam-test-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    folder = made / "checkpoint"
     checkpoints.save(pam, folder, {"seed": seed})
     checkpoint = checkpoints.read(folder)
     return folder, checkpoint.version(checkpoint.recorded or "")
