@@ -140,6 +140,9 @@ def annotate_first(
 
 def report(done: Progress) -> None:
     """Say what became of the tasks; why some have no prediction goes to stderr."""
+    if not done.total:
+        print("nothing to predict: all tasks are labelled, or have a prediction of this version of the model")
+        return
     print(f"{done.tasks} tasks predicted, with {done.regions} regions; {len(done.failures)} could not be")
     for task, why in list(done.failures.items())[:_REASONS]:
         print(f"task {task}: {why}", file=sys.stderr)

@@ -26,8 +26,8 @@ def test_regions_are_there_before_anybody_points(demo: Demo, annotator: Annotato
     version = retrieved[team.tasks[0]]["model_version"]
     assert all(prediction["result"] and 0 < prediction["score"] <= 1 for prediction in retrieved.values())
 
-    said = rank(demo, team.project)
-    assert f"{len(team.tasks) - 2} tasks predicted" in said
+    assert f"{len(team.tasks) - 2} tasks predicted" in said(demo, "rank", team.project)
+    assert "nothing to predict" in said(demo, "preannotate", team.project)
     scores = {task: predictions_of(team, task)[0]["score"] for task in team.tasks}
     assert sorted(scores.values()) == pytest.approx([(k + 1) / 7 for k in range(7)], abs=1e-5)
     assert predictions_of(team, team.tasks[0])[0]["id"] == retrieved[team.tasks[0]]["id"]
@@ -75,10 +75,10 @@ def predictions_of(team: Annotators, task: int) -> list[dict]:
     return team._call("GET", f"/api/predictions/?task={task}")
 
 
-def rank(demo: Demo, project: int) -> str:
-    """`pam-studio rank`, as a person runs it; what it prints."""
+def said(demo: Demo, name: str, project: int) -> str:
+    """What a command prints, run as a person runs it."""
     program = str(Path(sys.executable).parent / "pam-studio")
-    command = [program, "rank", "--project", str(project), "--data-dir", str(demo.data_dir)]
+    command = [program, name, "--project", str(project), "--data-dir", str(demo.data_dir)]
     result = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env=os.environ | {"LABEL_STUDIO_API_KEY": demo.token}
     )
